@@ -1,0 +1,1 @@
+"""What to build: design spaces, objectives, search and studies."""

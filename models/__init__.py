@@ -1,0 +1,1 @@
+"""What hardware is and what it costs: chip specifications, presets, prices of arithmetic, SRAM and DRAM."""

@@ -1,0 +1,1 @@
+"""The thing itself: Verilog generators, cocotb benches, lint and verification."""

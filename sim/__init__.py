@@ -1,0 +1,1 @@
+"""How it runs: engine kernels, mapping, memory, scheduling and results."""

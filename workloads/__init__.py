@@ -1,0 +1,1 @@
+"""What runs: operators, traces, LLM configurations and request logs."""

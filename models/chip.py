@@ -1,0 +1,309 @@
+"""The Chip: engines, memories, links and a technology, as frozen data that round-trips through YAML.
+
+`ChipTable` is the same chip many times over with some fields varied: an array per field. Prices and engine
+parameters are computed from a table, so a single chip is a table of one and a search is a table of 100,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+
+from models.engines.base import EngineSpec, Spec
+from models.registry import spec_class
+from workloads.errors import ChipsmithError, nearest
+
+
+class MemorySpec(Spec):
+    """Off-chip memory as a stream source; the command-level DRAM model replaces the two efficiencies later.
+
+    Attributes:
+        standard: DRAM standard, prices and standards are looked up by it (``HBM2``, ``DDR4`` ...).
+        capacity_bytes: bytes.
+        bandwidth_bytes_per_s: peak, all channels.
+        channels: independent channels.
+        request_bytes: access granularity.
+        latency_s: first word of an idle memory, interconnect included.
+        streaming_efficiency: share of the peak that one sequential stream reaches.
+        stream_interference: share of that lost as the number of concurrent streams grows; with s streams the
+            efficiency is ``streaming_efficiency * (1 - stream_interference * (1 - 1 / s))``.
+    """
+
+    standard: str
+    capacity_bytes: int = Field(gt=0)
+    bandwidth_bytes_per_s: float = Field(gt=0)
+    channels: int = Field(default=1, ge=1)
+    request_bytes: int = Field(default=32, ge=1)
+    latency_s: float = Field(default=1e-7, ge=0)
+    streaming_efficiency: float = Field(default=1.0, gt=0, le=1)
+    stream_interference: float = Field(default=0.0, ge=0, lt=1)
+
+
+class LinkSpec(Spec):
+    """A chip-to-chip link.
+
+    Attributes:
+        bandwidth_bytes_per_s: per direction, all lanes of one chip.
+        latency_s: one hop, software start-up included.
+        energy_pj_per_bit: transfer energy; 0 takes the constant set's figure.
+    """
+
+    bandwidth_bytes_per_s: float = Field(gt=0)
+    latency_s: float = Field(default=1e-6, ge=0)
+    energy_pj_per_bit: float = Field(default=0.0, ge=0)
+
+
+class NocSpec(Spec):
+    """The on-chip network between memory interface, cores and vector units.
+
+    Attributes:
+        bytes_per_cycle: width of one core's port.
+        hops: mean hops between memory interface and core.
+    """
+
+    bytes_per_cycle: int = Field(default=64, ge=1)
+    hops: float = Field(default=2.0, ge=0)
+
+
+class TechnologySpec(Spec):
+    """Process and the named set of published constants that prices come from.
+
+    Attributes:
+        node_nm: feature size, nm.
+        vdd_v: supply, V; 0 takes the node's nominal.
+        constants: name of the constant set under models/data/constants.
+    """
+
+    node_nm: float = Field(gt=0, le=250)
+    vdd_v: float = Field(default=0.0, ge=0, le=5)
+    constants: str = "default"
+
+
+class Chip(Spec):
+    """A chip.
+
+    Attributes:
+        name: preset name or the user's.
+        description: one line.
+        source: where the figures come from.
+        technology: process and constants.
+        engines: by name; operators are placed on the first engine that takes their kind.
+        memories: by name.
+        links: by name.
+        noc: on-chip network.
+        notes: field path to the source of that figure, or to what was assumed.
+    """
+
+    name: str
+    description: str = ""
+    source: str = ""
+    technology: TechnologySpec
+    engines: dict[str, SerializeAsAny[EngineSpec]]
+    memories: dict[str, MemorySpec]
+    links: dict[str, LinkSpec] = Field(default_factory=dict)
+    noc: NocSpec = Field(default_factory=NocSpec)
+    notes: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _typed_engines(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or not value:
+            raise ValueError("must be a non-empty mapping of engine name to specification")
+        return {name: _typed_engine(name, spec) for name, spec in value.items()}
+
+    @model_validator(mode="after")
+    def _known_memories(self) -> Chip:
+        for name, engine in self.engines.items():
+            if engine.memory not in self.memories:
+                raise ChipsmithError(
+                    f"chip.engines.{name}.memory", engine.memory, nearest(engine.memory, self.memories)
+                )
+        return self
+
+    def with_fields(self, changes: Mapping[str, object]) -> Chip:
+        """A checked copy with some fields changed.
+
+        Args:
+            changes: dotted path to new value, e.g. ``{"engines.npu.rows": 64}``.
+
+        Raises:
+            ChipsmithError: for an unknown path (nearest offered) or an illegal value.
+        """
+        data = self.model_dump()
+        for path, value in changes.items():
+            _set(data, path, value)
+        return parse_chip(data)
+
+    def to_yaml(self) -> str:
+        """YAML text that :func:`load_chip` reads back to an equal chip."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
+        return text
+
+
+def _typed_engine(name: str, spec: Any) -> EngineSpec:
+    if isinstance(spec, EngineSpec):
+        return spec
+    where = f"chip.engines.{name}"
+    if not isinstance(spec, Mapping) or "type" not in spec:
+        raise ChipsmithError(f"{where}.type", None, "every engine names its type")
+    try:
+        return spec_class(str(spec["type"]), f"{where}.type").model_validate(dict(spec))
+    except ValidationError as error:
+        raise _worded(error, where, spec_class(str(spec["type"]), where)) from None
+
+
+def _worded(error: ValidationError, prefix: str, model: type[Spec]) -> ChipsmithError:
+    """The first pydantic complaint as one line of ours, with the nearest field for an unknown one."""
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in (prefix, *first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return ChipsmithError(
+            path, None, f"unknown field; {nearest(str(first['loc'][-1]), _fields_at(model, first['loc']))}"
+        )
+    if first["type"] == "missing":
+        return ChipsmithError(path, None, "this field is required")
+    return ChipsmithError(path, first["input"], first["msg"])
+
+
+def _fields_at(model: type[Spec], loc: Sequence[int | str]) -> list[str]:
+    known: type[Any] = model
+    for part in loc[:-1]:
+        annotation = known.model_fields[str(part)].annotation if str(part) in known.model_fields else None
+        nested = {"memories": MemorySpec, "links": LinkSpec}.get(str(part))
+        if nested is not None:
+            return list(nested.model_fields)
+        if annotation is not None and isinstance(annotation, type) and issubclass(annotation, Spec):
+            known = annotation
+    return list(known.model_fields)
+
+
+def parse_chip(data: Mapping[str, Any], where: str = "chip") -> Chip:
+    """Check plain data and make a Chip of it.
+
+    Raises:
+        ChipsmithError: for an unknown, missing or illegal field, with its path.
+    """
+    if not isinstance(data, Mapping):
+        raise ChipsmithError(where, type(data).__name__, "a chip is a mapping of fields")
+    try:
+        return Chip.model_validate(dict(data))
+    except ValidationError as error:
+        raise _worded(error, where, Chip) from None
+
+
+def preset_folder() -> Any:
+    """The folder of preset files (also inside a wheel)."""
+    return resources.files("models") / "presets"
+
+
+def list_chips() -> list[str]:
+    """Names of the presets."""
+    return sorted(p.name.removesuffix(".yaml") for p in preset_folder().iterdir() if p.name.endswith(".yaml"))
+
+
+def load_chip(name_or_path: str | Path) -> Chip:
+    """Load a preset by name or a chip from a YAML file.
+
+    Raises:
+        ChipsmithError: unknown preset (nearest offered), unreadable YAML, or an illegal field.
+    """
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")):
+        return _read_chip(Path(text))
+    if text not in list_chips():
+        raise ChipsmithError("chip", text, nearest(text, list_chips()))
+    return _parse_yaml(text, (preset_folder() / f"{text}.yaml").read_text(encoding="utf-8"))
+
+
+def _read_chip(path: Path) -> Chip:
+    try:
+        return _parse_yaml(str(path), path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChipsmithError(str(path), None, f"cannot be read: {error}") from None
+
+
+def _parse_yaml(where: str, text: str) -> Chip:
+    try:
+        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        raise ChipsmithError(f"{where}{line}", None, f"not valid YAML: {getattr(error, 'problem', error)}") from None
+    return parse_chip(data)
+
+
+def _set(data: dict[str, Any], path: str, value: object) -> None:
+    parts = path.split(".")
+    node: Any = data
+    for depth, part in enumerate(parts):
+        if not isinstance(node, dict) or part not in node:
+            known = list(node) if isinstance(node, dict) else []
+            raise ChipsmithError(".".join(parts[: depth + 1]), None, f"unknown field; {nearest(part, known)}")
+        if depth == len(parts) - 1:
+            node[part] = value
+        node = node[part]
+
+
+def get_field(chip: Chip, path: str) -> Any:
+    """Value of a dotted field path.
+
+    Raises:
+        ChipsmithError: for an unknown path, with the nearest field.
+    """
+    node: Any = chip
+    for part in path.split("."):
+        known = (
+            list(node) if isinstance(node, dict) else list(type(node).model_fields) if isinstance(node, Spec) else []
+        )
+        if part not in known:
+            raise ChipsmithError(path, None, f"unknown field; {nearest(part, known)}")
+        node = node[part] if isinstance(node, dict) else getattr(node, part)
+    return node
+
+
+class ChipTable:
+    """A chip ``n`` times with some fields varied.
+
+    Args:
+        base: the chip.
+        columns: dotted field path to an array of ``n`` values (numbers; formats as a sequence of names).
+        n: rows; needed only where ``columns`` is empty.
+    """
+
+    def __init__(
+        self, base: Chip, columns: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None, n: int = 1
+    ) -> None:
+        self.base = base
+        self.columns: dict[str, NDArray[Any]] = {}
+        for path, values in (columns or {}).items():
+            get_field(base, path)
+            self.columns[path] = np.asarray(values)
+        lengths = {len(v) for v in self.columns.values()} or {n}
+        if len(lengths) != 1:
+            raise ChipsmithError("chip table", sorted(lengths), "all columns have one length")
+        self.n = lengths.pop()
+
+    def column(self, path: str) -> NDArray[Any]:
+        """Values of a field for every row, shape (n,)."""
+        if path in self.columns:
+            return self.columns[path]
+        return np.full(self.n, get_field(self.base, path))
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """Paths that differ between rows."""
+        return tuple(self.columns)
+
+    def chip(self, row: int) -> Chip:
+        """One row as a checked Chip."""
+        if not self.columns:
+            return self.base
+        return self.base.with_fields({path: values[row].item() for path, values in self.columns.items()})

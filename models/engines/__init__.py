@@ -1,0 +1,1 @@
+"""Engine specifications: one file an engine family, found by discovery (see models/registry.py)."""

@@ -22,10 +22,10 @@ test: warm
 check: setup
 	$(BIN)/ruff check $(PYTHON_FOLDERS)
 	$(BIN)/ruff format --check $(PYTHON_FOLDERS)
-	$(BIN)/mypy
+	$(BIN)/mypy $(PYTHON_FOLDERS)
 
 bench: setup
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 verify: setup
 	$(BIN)/chipsmith rtl verify --matrix full

@@ -1,0 +1,84 @@
+"""Runs every ``benchmarks/bench_*.py`` and prints the medians: ``python -m benchmarks.run [NAME...] [--format json]``.
+
+A benchmark is a module with ``def main() -> list[Row]``; adding a file adds it. Subjects that did the same thing
+stand below each other, with their time relative to Chipsmith's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.measure import Row
+from chipsmith.output import add_format_argument, emit, progress, table
+from workloads.errors import ChipsmithError, nearest
+
+OURS = "chipsmith"
+
+
+def names() -> list[str]:
+    """Names of all benchmarks: file names without ``bench_``."""
+    return sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
+
+
+def rows_of(name: str) -> list[Row]:
+    """Run one benchmark."""
+    progress(f"benchmark {name}")
+    rows: list[Row] = importlib.import_module(f"benchmarks.bench_{name}").main()
+    return rows
+
+
+def relative(row: Row, rows: Sequence[Row]) -> float | None:
+    """Median time relative to Chipsmith's for the same work, None for Chipsmith itself or without a partner."""
+    partner = next((other for other in rows if other.what == row.what and other.subject == OURS), None)
+    return row.median_s / partner.median_s if partner and partner is not row and partner.median_s else None
+
+
+def line(row: Row, rows: Sequence[Row]) -> dict[str, object]:
+    """One line of the report."""
+    return {
+        "what": row.what,
+        "subject": row.subject,
+        "median_s": row.median_s,
+        "fastest_s": min(row.samples_s),
+        "slowest_s": max(row.samples_s),
+        "repeats": len(row.samples_s),
+        "rate": row.rate_hz,
+        "of": f"{row.unit}/s" if row.unit else None,
+        "times ours": relative(row, rows),
+        "note": row.note or None,
+    }
+
+
+def chosen(wanted: Sequence[str]) -> list[str]:
+    """The benchmarks to run.
+
+    Raises:
+        ChipsmithError: for an unknown name.
+    """
+    for name in wanted:
+        if name not in names():
+            raise ChipsmithError("benchmark", name, nearest(name, names()))
+    return list(wanted) or names()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmarks named in ``argv``, or all, and print one table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.run", description="run benchmarks and print medians")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(names())}")
+    add_format_argument(parser)
+    args = parser.parse_args(argv)
+    try:
+        rows = [row for name in chosen(args.names) for row in rows_of(name)]
+    except ChipsmithError as error:
+        parser.error(str(error))
+    lines = [line(row, rows) for row in rows]
+    emit(lines, lambda: table(lines), args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

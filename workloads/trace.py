@@ -1,0 +1,289 @@
+"""The Trace: an ordered table of operators with dependencies, segments, repeated blocks and tensors.
+
+Conventions. A GEMM is ``m x k`` activations times ``k x n`` weights; ``m`` (tokens) comes from the operator's
+segments, because tokens are what is ragged. A segment of an attention or scan operator is a group of equal
+requests; of a GEMM with ``per_segment_weights`` (experts) a group of experts that see equally many tokens; of any
+other operator the single row of all tokens. MACs and bytes are properties of the row, defined here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from workloads.dtypes import dtype, stored_bytes
+
+SCHEMA_VERSION = 1
+KINDS = ("gemm", "attention", "softmax", "norm", "elementwise", "scan", "gather", "collective")
+PHASES = ("prefill", "decode", "mixed")
+ROLES = ("weight", "activation", "kv", "state", "input", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A group of equal pieces of an operator.
+
+    Attributes:
+        new_tokens: tokens processed by one piece in this step (GEMM: rows m).
+        context: tokens already in the KV cache of one piece before this step.
+        multiplicity: number of equal pieces (requests, or experts with this many tokens).
+        placement: expert or KV-channel placement, -1 where none is given.
+    """
+
+    new_tokens: int
+    context: int = 0
+    multiplicity: int = 1
+    placement: int = -1
+
+    def visible_pairs(self, window: int, causal: bool) -> int:
+        """(query, key) pairs of one piece: causal, and clipped to a sliding ``window`` where > 0."""
+        total = self.context + self.new_tokens
+        if not causal:
+            return self.new_tokens * (min(total, window) if window > 0 else total)
+        if window <= 0 or total <= window:
+            return self.new_tokens * self.context + self.new_tokens * (self.new_tokens + 1) // 2
+        ramp = min(self.new_tokens, max(0, window - self.context))  # queries that still see everything
+        return ramp * self.context + ramp * (ramp + 1) // 2 + (self.new_tokens - ramp) * window
+
+    def keys_read(self, window: int) -> int:
+        """Distinct keys that one piece reads: the whole context and itself, or what the window can reach."""
+        total = self.context + self.new_tokens
+        return min(total, window + self.new_tokens - 1) if window > 0 else total
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor by id (its position in ``Trace.tensors``).
+
+    Attributes:
+        name: unique readable name.
+        role: one of ``ROLES``.
+        elements: number of elements in one block iteration.
+        dtype: format name.
+        bytes: stored bytes, scales included.
+        producer: row of the operator that writes it, -1 for weights, caches and trace inputs.
+        last_use: row of the last operator that reads it, -1 if none.
+    """
+
+    name: str
+    role: str
+    elements: int
+    dtype: str
+    bytes: int
+    producer: int = -1
+    last_use: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of consecutive operators that repeats ``count`` times (layers).
+
+    Attributes:
+        name: readable name.
+        count: iterations.
+        carried: (tensor written by one iteration, tensor read by the next) id pairs.
+    """
+
+    name: str
+    count: int = 1
+    carried: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One row of the trace. Fields that a kind does not use stay 0 (or empty).
+
+    Attributes:
+        name: readable name, unique within the trace, e.g. ``layer.q_proj``.
+        kind: one of ``KINDS``.
+        block: index into ``Trace.blocks``; operators of one block are consecutive rows.
+        segments: the ragged dimension, see :class:`Segment`.
+        k, n: GEMM inner dimension and output features.
+        per_segment_weights: every piece of every segment has its own weights (experts).
+        heads, kv_heads, qk_dim, v_dim: attention; scan uses heads, qk_dim (head dim) and v_dim (state size).
+        kv_width: elements that the KV cache (or scan state, per request) holds per token and layer.
+        window: sliding window in tokens, 0 = none.
+        causal: causal mask (attention).
+        function: softmax / rmsnorm / layernorm / silu_mul / gelu / relu / add / rope / copy / embedding /
+            topk / conv1d / ssd ... or the collective (all_reduce, all_gather, reduce_scatter, all_to_all).
+        width_in: features read per token (all inputs together); vector and collective kinds.
+        width_out: features written per token.
+        param_width: parameter elements read once (norm gain, bias); gather: parameter elements read per token.
+        ranks: participants of a collective.
+        act, weight, kv, out: format names of activations, weights, KV cache and output.
+        weight_group, kv_group: elements that share one 16-bit scale, 0 = none.
+        weight_is_param: the second GEMM operand is a parameter.
+        sparsity: ``dense``, ``N:M`` (``2:4``), ``block:RxC@density`` or ``unstructured@density``.
+        phase: one of ``PHASES``.
+        device_group: name of the device group that runs it.
+        inputs, outputs: tensor ids.
+    """
+
+    name: str
+    kind: str
+    block: int
+    segments: tuple[Segment, ...]
+    k: int = 0
+    n: int = 0
+    per_segment_weights: bool = False
+    heads: int = 0
+    kv_heads: int = 0
+    qk_dim: int = 0
+    v_dim: int = 0
+    kv_width: int = 0
+    window: int = 0
+    causal: bool = True
+    function: str = ""
+    width_in: int = 0
+    width_out: int = 0
+    param_width: int = 0
+    ranks: int = 1
+    act: str = "fp16"
+    weight: str = "fp16"
+    kv: str = "fp16"
+    out: str = "fp16"
+    weight_group: int = 0
+    kv_group: int = 0
+    weight_is_param: bool = True
+    sparsity: str = "dense"
+    phase: str = "prefill"
+    device_group: str = "all"
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens processed in this step, all segments."""
+        return sum(s.new_tokens * s.multiplicity for s in self.segments)
+
+    @property
+    def pieces(self) -> int:
+        """Requests (or experts) over all segments."""
+        return sum(s.multiplicity for s in self.segments)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one iteration. Scan: two per state element and token (update and read-out)."""
+        if self.kind == "gemm":
+            return self.tokens * self.k * self.n
+        if self.kind == "attention":
+            pairs = sum(s.visible_pairs(self.window, self.causal) * s.multiplicity for s in self.segments)
+            return self.heads * pairs * (self.qk_dim + self.v_dim)
+        if self.kind == "scan":
+            return 2 * self.tokens * self.heads * self.qk_dim * self.v_dim
+        return 0
+
+    @property
+    def weight_elements(self) -> int:
+        """Parameter elements read in one iteration (experts: of the experts touched)."""
+        if self.kind == "gemm":
+            copies = self.pieces if self.per_segment_weights else 1
+            return self.k * self.n * copies if self.weight_is_param else 0
+        if self.kind == "gather":
+            return self.tokens * self.param_width
+        return self.param_width
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of parameters read in one iteration, group scales included."""
+        return stored_bytes(self.weight_elements, dtype(self.weight).bits, self.weight_group)
+
+    @property
+    def input_elements(self) -> int:
+        """Activation elements read (the KV cache is counted apart)."""
+        if self.kind == "gemm":
+            second = 0 if self.weight_is_param else self.k * self.n * (self.pieces if self.per_segment_weights else 1)
+            return self.tokens * self.k + second
+        if self.kind == "attention":
+            return self.tokens * (self.heads * self.qk_dim + self.kv_width)
+        return self.tokens * self.width_in
+
+    @property
+    def output_elements(self) -> int:
+        """Activation elements written (the KV cache is counted apart)."""
+        if self.kind == "gemm":
+            return self.tokens * self.n
+        if self.kind == "attention":
+            return self.tokens * self.heads * self.v_dim
+        return self.tokens * self.width_out
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of activations read."""
+        return stored_bytes(self.input_elements, dtype(self.act).bits)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of activations written."""
+        return stored_bytes(self.output_elements, dtype(self.out).bits)
+
+    @property
+    def kv_read_bytes(self) -> int:
+        """Bytes of KV cache read from memory: the earlier context (this step's tokens are inputs).
+
+        Scan: the state of every request, once.
+        """
+        bits = dtype(self.kv).bits
+        if self.kind == "scan":
+            return stored_bytes(self.pieces * self.kv_width, bits, self.kv_group)
+        if self.kind != "attention":
+            return 0
+        past = sum(max(0, s.keys_read(self.window) - s.new_tokens) * s.multiplicity for s in self.segments)
+        return stored_bytes(past * self.kv_width, bits, self.kv_group)
+
+    @property
+    def kv_write_bytes(self) -> int:
+        """Bytes appended to the KV cache; scan: the state written back."""
+        bits = dtype(self.kv).bits
+        if self.kind == "scan":
+            return self.kv_read_bytes
+        return stored_bytes(self.tokens * self.kv_width, bits, self.kv_group) if self.kind == "attention" else 0
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Operators in execution order, with their tensors and repeated blocks.
+
+    Attributes:
+        name: readable name.
+        ops: rows in order; rows of one block are consecutive and blocks appear in order.
+        tensors: by id.
+        blocks: by index.
+        meta: facts about the origin (model, batch, precision, tensor parallel degree, schema version).
+    """
+
+    name: str
+    ops: tuple[Operator, ...]
+    tensors: tuple[Tensor, ...] = ()
+    blocks: tuple[Block, ...] = (Block("all"),)
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+    def _sum(self, attribute: str) -> int:
+        return sum(getattr(op, attribute) * self.blocks[op.block].count for op in self.ops)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates, all iterations."""
+        return self._sum("macs")
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of parameters read in this step, all iterations (experts: only those touched)."""
+        return self._sum("weight_bytes")
+
+    @cached_property
+    def kv_read_bytes(self) -> int:
+        """Bytes of KV cache read, all iterations."""
+        return self._sum("kv_read_bytes")
+
+    @cached_property
+    def resident_bytes(self) -> int:
+        """Bytes that must stay in memory: all parameters and the KV cache after this step.
+
+        Taken from ``meta`` (``parameter_bytes``: experts not touched count too; ``kv_cache_bytes``) where the
+        builder knows them, else from what the step reads and writes.
+        """
+        kv = self.meta.get("kv_cache_bytes", self.kv_read_bytes + self._sum("kv_write_bytes"))
+        weights = self.meta.get("parameter_bytes", self.weight_bytes)
+        return int(str(kv)) + int(str(weights))

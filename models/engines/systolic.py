@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
+from models.costs import Costs, EnginePrices, FieldReader, FieldTable, total
 from models.engines.base import EngineSpec
+from models.technology import Floats
 
 TYPE = "systolic"
 
@@ -34,7 +37,9 @@ class SystolicSpec(EngineSpec):
         mac_pipe: pipeline registers inside the MAC.
         drain_cycles: cycles to move results out after a pass (serial preload) or after the last one.
         spad_port_bytes: scratchpad read bytes per cycle and core, 0 = wide enough for the array at full rate.
-        deal: how output tiles go to cores: ``grid`` (contiguous m x n ranges) or ``round_robin``.
+        spad_banks: banks of the scratchpad; each access wakes one of them.
+        store_by_block: results are stored block by block (C columns at a time), so that short rows cost whole
+            memory requests; else a tile's rows are stored in one piece.
     """
 
     type: Literal["systolic"] = "systolic"
@@ -57,7 +62,59 @@ class SystolicSpec(EngineSpec):
     mac_pipe: int = Field(default=0, ge=0, le=16)
     drain_cycles: int = Field(default=0, ge=0)
     spad_port_bytes: int = Field(default=0, ge=0)
-    deal: Literal["grid", "round_robin"] = "grid"
+    spad_banks: int = Field(default=1, ge=1, le=4096)
+    store_by_block: bool = False
 
 
 SPEC = SystolicSpec
+
+
+def price(table: FieldTable, path: str, costs: Costs) -> EnginePrices:
+    """Prices of the engine at field ``path`` (``engines.NAME``) for every row of ``table``.
+
+    A processing element holds a multiplier, an adder and registers for the activation, the partial sum, the weight
+    in use and, with overlapped preload, the next weight. Storage is priced at its port: the scratchpad feeds the
+    rows, the accumulators take one result a column.
+    """
+    field = FieldReader(table, path)
+    blocks = _blocks(field, costs)
+    area = total(blocks.values())
+    sram = _scratchpad_pj(field, costs)
+    formats = [field.names(f"{name}_dtype") for name in ("act", "weight", "accum")]
+    return EnginePrices(
+        mac_pj=costs.multiply_add("pj", *formats),
+        vector_op_pj=np.zeros(costs.n),
+        regfile_pj_per_byte=costs.energy("register_pj_per_byte"),
+        sram_read_pj_per_byte=sram,
+        sram_write_pj_per_byte=sram,
+        noc_pj_per_byte=costs.noc_pj_per_byte(area / field("cores"), field.chip("noc.hops")),
+        leakage_w=costs.leakage_w(area),
+        clock_w=costs.clock_w(area, field("clock_hz")),
+        area_mm2=blocks,
+    )
+
+
+def _blocks(field: FieldReader, costs: Costs) -> dict[str, Floats]:
+    cores = field("cores")
+    element = costs.placed_mm2(_element_um2(field, costs))
+    blocks = {
+        "mac_array": element * field("rows") * field("cols") * field("arrays") * cores,
+        "scratchpad": costs.sram_mm2(field("spad_bytes")) * cores,
+        "accumulators": costs.sram_mm2(field("accum_bytes")) * cores,
+        "weight_buffer": costs.sram_mm2(field("weight_buffer_bytes")) * cores,
+    }
+    return costs.with_control(blocks)
+
+
+def _element_um2(field: FieldReader, costs: Costs) -> Floats:
+    formats = [field.names(f"{name}_dtype") for name in ("act", "weight", "accum")]
+    weights_held = np.where(field.equals("preload", "overlapped"), 2.0, 1.0)
+    register_bits = field.bits("act_dtype") + field.bits("accum_dtype") + field.bits("weight_dtype") * weights_held
+    pipeline_bits = field("mac_pipe") * (field.bits("act_dtype") + field.bits("weight_dtype"))
+    return costs.multiply_add("um2", *formats) + (register_bits + pipeline_bits) * costs.plain("flip_flop_um2")
+
+
+def _scratchpad_pj(field: FieldReader, costs: Costs) -> Floats:
+    full_rate = field("rows") * field("arrays") * field.bits("act_dtype") / 8
+    port = np.where(field("spad_port_bytes") > 0, field("spad_port_bytes"), full_rate)
+    return costs.sram_pj_per_byte(field("spad_bytes"), port, field("spad_banks"))

@@ -1,0 +1,122 @@
+"""Scaling between process nodes: area, delay and energy factors, and the nominal supply.
+
+Factors are those of Stillmaker and Baas, Integration 58 (2017) 74-81 (models/data/technology.yaml). Between listed
+nodes they are interpolated on log axes; outside the published range the last segment is continued, with one warning.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data import load_data
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LogCurve:
+    """A positive function of a positive variable, given at points and interpolated on log-log axes.
+
+    Attributes:
+        log_x: ascending, shape (p,).
+        log_y: shape (p,).
+    """
+
+    log_x: Floats
+    log_y: Floats
+
+    def __call__(self, x: Floats) -> Floats:
+        """Values at ``x`` > 0, shape (n,); beyond the ends the last segment is continued."""
+        at = np.log(x)
+        if len(self.log_x) == 1:
+            return np.full_like(at, np.exp(self.log_y[0]))
+        piece = np.clip(np.searchsorted(self.log_x, at) - 1, 0, len(self.log_x) - 2)
+        slope = np.diff(self.log_y) / np.diff(self.log_x)
+        return np.exp(self.log_y[piece] + slope[piece] * (at - self.log_x[piece]))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Smallest and largest ``x`` given."""
+        return float(np.exp(self.log_x[0])), float(np.exp(self.log_x[-1]))
+
+
+def log_curve(points: dict[float, float]) -> LogCurve:
+    """Curve through points ``{x: y}``, all positive."""
+    ordered = sorted(points.items())
+    return LogCurve(np.log([float(x) for x, _ in ordered]), np.log([float(y) for _, y in ordered]))
+
+
+@dataclass(frozen=True)
+class Technology:
+    """The scaling curves of models/data/technology.yaml.
+
+    Attributes:
+        vdd_v: nominal supply of a node.
+        area, energy, delay: factors relative to 45 nm, at nominal supply.
+        range_nm: nodes that the publication covers.
+    """
+
+    vdd_v: LogCurve
+    area: LogCurve
+    energy: LogCurve
+    delay: LogCurve
+    range_nm: tuple[float, float]
+
+
+def _at_nominal(node: dict[str, Any], name: str) -> float:
+    return float(np.polyval(node[name], node["vdd_v"]))
+
+
+@cache
+def technology() -> Technology:
+    """The scaling curves, read once."""
+    data = load_data("technology.yaml").content
+    nodes: dict[float, dict[str, Any]] = data["nodes"]
+    base = nodes[45]
+    ratio = {
+        name: log_curve({nm: _at_nominal(node, name) / _at_nominal(base, name) for nm, node in nodes.items()})
+        for name in ("energy", "delay")
+    }
+    low, high = data["range_nm"]
+    return Technology(
+        vdd_v=log_curve({nm: node["vdd_v"] for nm, node in nodes.items()}),
+        area=log_curve({nm: node["area"] for nm, node in nodes.items()}),
+        energy=ratio["energy"],
+        delay=ratio["delay"],
+        range_nm=(low, high),
+    )
+
+
+def nominal_vdd(node_nm: Floats) -> Floats:
+    """Nominal supply of each node, V, shape (n,)."""
+    return technology().vdd_v(node_nm)
+
+
+def area_factor(from_nm: Floats, to_nm: Floats) -> Floats:
+    """Logic area at ``to_nm`` over that at ``from_nm``."""
+    return technology().area(to_nm) / technology().area(from_nm)
+
+
+def energy_factor(from_nm: Floats, to_nm: Floats) -> Floats:
+    """Switching energy at ``to_nm`` over that at ``from_nm``, both at nominal supply."""
+    return technology().energy(to_nm) / technology().energy(from_nm)
+
+
+def delay_factor(from_nm: Floats, to_nm: Floats) -> Floats:
+    """Gate delay at ``to_nm`` over that at ``from_nm``, both at nominal supply."""
+    return technology().delay(to_nm) / technology().delay(from_nm)
+
+
+def warn_outside(node_nm: Floats) -> None:
+    """One warning where a node lies outside the published range."""
+    low, high = technology().range_nm
+    outside = node_nm[(node_nm < low) | (node_nm > high)]
+    if len(outside):
+        text = f"technology.node_nm {outside[0]:g} is outside the published {low:g} to {high:g} nm: extrapolated"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)

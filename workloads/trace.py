@@ -18,6 +18,7 @@ SCHEMA_VERSION = 1
 KINDS = ("gemm", "attention", "softmax", "norm", "elementwise", "scan", "gather", "collective")
 PHASES = ("prefill", "decode", "mixed")
 ROLES = ("weight", "activation", "kv", "state", "input", "output")
+_BIAS_BITS_MIN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +176,20 @@ class Operator:
         return 0
 
     @property
+    def weight_copies(self) -> int:
+        """Weight matrices that a GEMM reads: one, or one for each piece."""
+        return self.pieces if self.per_segment_weights else 1
+
+    @property
+    def bias_elements(self) -> int:
+        """Bias elements that a GEMM reads; stored in the output format, at 16 bits or more."""
+        return self.param_width * self.weight_copies if self.kind == "gemm" else 0
+
+    @property
     def weight_elements(self) -> int:
-        """Parameter elements read in one iteration (experts: of the experts touched)."""
+        """Parameter elements read in one iteration (experts: of the experts touched), biases included."""
         if self.kind == "gemm":
-            copies = self.pieces if self.per_segment_weights else 1
-            return self.k * self.n * copies if self.weight_is_param else 0
+            return (self.k * self.n * self.weight_copies if self.weight_is_param else 0) + self.bias_elements
         if self.kind == "gather":
             return self.tokens * self.param_width
         return self.param_width
@@ -187,7 +197,8 @@ class Operator:
     @property
     def weight_bytes(self) -> int:
         """Bytes of parameters read in one iteration, group scales included."""
-        return stored_bytes(self.weight_elements, dtype(self.weight).bits, self.weight_group)
+        matrix = stored_bytes(self.weight_elements - self.bias_elements, dtype(self.weight).bits, self.weight_group)
+        return matrix + stored_bytes(self.bias_elements, max(_BIAS_BITS_MIN, dtype(self.out).bits))
 
     @property
     def input_elements(self) -> int:

@@ -147,6 +147,15 @@ def _run_args(simulator: str, seed: int) -> list[str]:
     return ["+verilator+rand+reset+2", f"+verilator+seed+{seed % 2**31 or 1}"] if simulator == "verilator" else []
 
 
+def _bench_env(folder: Path) -> dict[str, str]:
+    """Variables of the simulator process; rewriting every imported module's asserts would cost a second a run."""
+    return {
+        "CHIPSMITH_BENCH": str(folder / "job.json"),
+        "COCOTB_ANSI_OUTPUT": "0",
+        "COCOTB_REWRITE_ASSERTION_FILES": "",
+    }
+
+
 def write_sources(folder: Path, sources: Mapping[str, str]) -> list[Path]:
     """Write file name to text into ``folder``; returns the paths in order."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -228,7 +237,7 @@ def _run(tool: Tool, options: BenchOptions, sources: Sequence[Path], top: str, s
             testcase=list(options.tests) or None,
             seed=seed,
             plusargs=_run_args(options.simulator, seed),
-            extra_env={"CHIPSMITH_BENCH": str(folder / "job.json"), "COCOTB_ANSI_OUTPUT": "0"},
+            extra_env=_bench_env(folder),
             build_dir=folder / "build",
             test_dir=folder,
             results_xml=str(folder / "results.xml"),

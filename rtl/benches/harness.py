@@ -16,23 +16,17 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
+from rtl.benches.traffic import command_word, operand_words, result_words, unpack
 from rtl.coverage import shape_bins
 from rtl.design import IntArray
 from rtl.params import SystolicParams
 from rtl.schedule import Pass, Stalls, stalled_cycles
-from rtl.systolic import reference_gemm, wrap
+from rtl.systolic import wrap
 
 CMD, WEIGHT, ACT, OUT, LAST, BLOCKED, STARVED_A, STARVED_W, BUSY = (1 << bit for bit in range(9))
 CLOCK_NS = 10
-GIVE_UP_CYCLES = 20000
-
-
-def pack(values: Sequence[int], bits: int) -> int:
-    """Values as one word, the first in the lowest bits."""
-    mask, word = (1 << bits) - 1, 0
-    for index, value in enumerate(values):
-        word |= (value & mask) << (index * bits)
-    return word
+QUIET_CYCLES = 40
+"""Cycles without any transfer, per row and column, after which a bench gives up."""
 
 
 class Source:
@@ -216,15 +210,12 @@ class Harness:
     def _score(self, word: int, last: bool) -> None:
         assert self.expected, f"cycle {self.cycle}: a result nobody asked for"
         want, want_last = self.expected.popleft()
-        assert word == want, f"cycle {self.cycle}: got {self.unpack(word)}, want {self.unpack(want)}"
+        assert word == want, f"cycle {self.cycle}: got {self._sums(word)}, want {self._sums(want)}"
         assert last == want_last, f"cycle {self.cycle}: o_last is {last}"
         self.vectors += 1
 
-    def unpack(self, word: int) -> list[int]:
-        """Sums of a result row."""
-        bits = self.params.acc_bits
-        raw = [(word >> (c * bits)) & ((1 << bits) - 1) for c in range(self.params.cols)]
-        return [value - (1 << bits) if value >> (bits - 1) else value for value in raw]
+    def _sums(self, word: int) -> list[int]:
+        return unpack(word, self.params.acc_bits, self.params.cols)
 
     def random_operands(self, m: int, k: int, n: int, corners: float = 0.25) -> tuple[IntArray, IntArray]:
         """Random matrices; a share of the elements are corner values."""
@@ -255,16 +246,15 @@ class Harness:
         """Queue commands, operand beats and expected results of C = A W cut into ``passes``."""
         self.cover_operands(a, w)
         self.bins.update(shape_bins(self.params, a.shape[0], a.shape[1], w.shape[1]))
-        k_start = 0
         for one in passes:
-            k_start = k_start if one.accumulate else one.k0
-            self._queue_operands(one, a, w)
+            a_words, w_words = operand_words(self.params, one, a, w)
+            self.cmd.words.append(command_word(self.params, one))
+            self.a.words.extend(a_words)
+            self.w.words.extend(w_words)
             self._cover_flags(one, a.shape[1])
-            if one.store:
-                self._queue_expected(one, a[:, k_start : one.k1], w[k_start : one.k1, :])
-                k_start = one.k1 if self.params.dataflow == "os" else k_start  # a drain leaves zeros behind
             self.tally.passes.append(one)
             self.tally.stalls.append(Stalls())
+        self.expected.extend(result_words(self.params, passes, a, w))
 
     def _cover_flags(self, one: Pass, k: int) -> None:
         self.bins["flag.accumulate" if one.accumulate else "flag.restart"] += 1
@@ -273,31 +263,12 @@ class Harness:
         elif one.k1 < k:
             self.bins["flag.store_partial"] += 1
 
-    def _queue_operands(self, one: Pass, a: IntArray, w: IntArray) -> None:
-        params = self.params
-        beats = one.beats(params)
-        self.cmd.words.append(beats << 2 | one.accumulate << 1 | one.store)
-        a_block, w_block = a[one.m0 : one.m1, one.k0 : one.k1], w[one.k0 : one.k1, one.n0 : one.n1]
-        if params.dataflow == "ws":
-            a_beats, w_beats = _padded(a_block, beats, params.rows), _padded(w_block, params.rows, params.cols)
-        else:
-            a_beats, w_beats = _padded(a_block, params.rows, beats).T, _padded(w_block, beats, params.cols)
-        self.a.words.extend(pack(row, params.a_bits) for row in a_beats.tolist())
-        self.w.words.extend(pack(row, params.w_bits) for row in w_beats.tolist())
-
-    def _queue_expected(self, one: Pass, a: IntArray, w: IntArray) -> None:
-        params = self.params
-        block = reference_gemm(params, a[one.m0 : one.m1], w[:, one.n0 : one.n1])
-        rows = one.beats(params) if params.dataflow == "ws" else params.rows
-        full = _padded(block, rows, params.cols).tolist()
-        self.expected.extend((pack(row, params.acc_bits), index == rows - 1) for index, row in enumerate(full))
-
     async def finish(self) -> None:
         """Run until every result has arrived and the engine is idle."""
-        for _ in range(GIVE_UP_CYCLES):
-            if not (self.expected or self.cmd.words or self.busy):
-                break
-            await self.step()
+        quiet, limit = 0, QUIET_CYCLES * (self.params.rows + self.params.cols)
+        while (self.expected or self.cmd.words or self.busy) and quiet < limit:
+            seen = await self.step()
+            quiet = 0 if seen & (CMD | WEIGHT | ACT | OUT) else quiet + 1
         assert not self.expected, f"{len(self.expected)} results never came"
         assert not self.busy, "still busy after the last result"
         assert not (self.a.words or self.w.words), "operands were left over"
@@ -316,9 +287,3 @@ class Harness:
         errors, wraps = int(self.dut.errors.value), int(self.dut.wraps.value)
         assert errors == 0, f"the checker counted {errors} violations"
         self.bins["wrap.checker"] += wraps
-
-
-def _padded(block: IntArray, rows: int, cols: int) -> IntArray:
-    full: IntArray = np.zeros((rows, cols), dtype=np.int64)
-    full[: block.shape[0], : block.shape[1]] = block
-    return full

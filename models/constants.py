@@ -13,8 +13,11 @@ from functools import cache
 import numpy as np
 
 from models.data import data_names, load_data
-from models.technology import Floats, LogCurve, area_factor, energy_factor, log_curve
+from models.technology import Floats, LogCurve, area_factor, energy_factor, log_curve, polynomial_factor
 from workloads.errors import ChipsmithError, nearest
+
+#: How a constant leaves the nodes at which it was published; ``hold`` keeps the nearest value.
+BEYOND = {"energy": energy_factor, "polynomial": polynomial_factor, "area": area_factor}
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Constant:
     Attributes:
         name: with its unit as suffix.
         curve: value over node, through the published points.
-        beyond: ``energy``, ``area`` (scaled from the nearest point) or ``hold``.
+        beyond: a name of :data:`BEYOND` or ``hold``.
         unit, kind, source: as in the file.
     """
 
@@ -42,8 +45,7 @@ class Constant:
         value = self.curve(inside)
         if self.beyond == "hold":
             return value
-        factor = energy_factor if self.beyond == "energy" else area_factor
-        return np.where(inside == node_nm, value, value * factor(inside, node_nm))
+        return np.where(inside == node_nm, value, value * BEYOND[self.beyond](inside, node_nm))
 
 
 @dataclass(frozen=True)

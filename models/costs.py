@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -26,6 +27,28 @@ class FieldTable(Protocol):
 
 
 @dataclass(frozen=True)
+class Words:
+    """A column of words.
+
+    Attributes:
+        distinct: each word that occurs.
+        row: index into ``distinct``, shape (n,).
+    """
+
+    distinct: tuple[str, ...]
+    row: NDArray[np.intp]
+
+
+def words(column: NDArray[Any]) -> Words:
+    """Split a column of words."""
+    first = column[0]
+    if (column == first).all():
+        return Words((str(first),), np.zeros(len(column), np.intp))
+    distinct, row = np.unique(column, return_inverse=True)
+    return Words(tuple(str(word) for word in distinct), row)
+
+
+@dataclass(frozen=True)
 class FieldReader:
     """Columns of one engine's fields.
 
@@ -45,15 +68,14 @@ class FieldReader:
         """A number anywhere in the chip, shape (n,)."""
         return np.asarray(self.table.column(path), np.float64)
 
-    def names(self, name: str) -> list[str]:
-        """A word, n times."""
-        return [str(value) for value in self.table.column(f"{self.path}.{name}").tolist()]
+    def words(self, name: str) -> Words:
+        """A word field, as distinct words and a number a row."""
+        return words(self.table.column(f"{self.path}.{name}"))
 
     def bits(self, name: str) -> Floats:
         """Stored bits of a number format, shape (n,)."""
-        names = self.names(name)
-        widths = {each: float(dtype(each, f"{self.path}.{name}").bits) for each in dict.fromkeys(names)}
-        return np.array([widths[each] for each in names])
+        found = self.words(name)
+        return np.array([float(dtype(word, f"{self.path}.{name}").bits) for word in found.distinct])[found.row]
 
     def equals(self, name: str, word: str) -> NDArray[np.bool_]:
         """Whether a word field holds ``word``, shape (n,)."""
@@ -103,61 +125,82 @@ def total(parts: Any) -> Floats:
 class Costs:
     """A constant set bound to the rows of a table.
 
+    Constants are evaluated once for each distinct node and then spread over the rows.
+
     Attributes:
         constants: the set.
-        node_nm: shape (n,).
-        vdd_v: supply, nominal where the chip says 0; shape (n,).
+        nodes_nm: distinct nodes, shape (u,).
+        row_node: index into ``nodes_nm``, shape (n,).
+        vdd_v: supply, shape (n,).
     """
 
     constants: ConstantSet
-    node_nm: Floats
+    nodes_nm: Floats
+    row_node: NDArray[np.intp]
     vdd_v: Floats
 
     @property
     def n(self) -> int:
         """Rows."""
-        return len(self.node_nm)
+        return len(self.row_node)
+
+    @cached_property
+    def _supply_ratio(self) -> Floats:
+        """Supply over nominal supply."""
+        return self.vdd_v / self._spread(nominal_vdd(self.nodes_nm))
 
     @cached_property
     def supply(self) -> Floats:
         """Switching energy relative to nominal supply: (V / V_nominal)^2, the energy of a charged capacitance."""
-        ratio = self.vdd_v / nominal_vdd(self.node_nm)
-        return ratio * ratio
+        return self._supply_ratio * self._supply_ratio
+
+    def _spread(self, by_node: Floats) -> Floats:
+        spread: Floats = by_node[self.row_node]
+        return spread
 
     def energy(self, name: str) -> Floats:
         """A switching energy of the set, pJ."""
-        return self.constants.at(name, self.node_nm) * self.supply
+        return self.plain(name) * self.supply
 
     def plain(self, name: str) -> Floats:
         """A constant that does not depend on the supply."""
-        return self.constants.at(name, self.node_nm)
+        return self._spread(self.constants.at(name, self.nodes_nm))
 
     def placed_mm2(self, cells_um2: Floats) -> Floats:
         """Area of a placed block of standard cells."""
         return cells_um2 * self.plain("block_factor") * 1e-6
 
-    def multiply_add(self, unit: str, act: Sequence[str], weight: Sequence[str], accum: Sequence[str]) -> Floats:
+    def multiply_add(self, unit: str, act: Words, weight: Words, accum: Words) -> Floats:
         """Multiplier plus accumulating adder of each row's formats; ``unit`` is ``pj`` or ``um2``."""
-        out = np.zeros(self.n)
-        formats = list(zip(act, weight, accum, strict=True))
-        for kinds in dict.fromkeys(formats):
-            rows = np.array([one == kinds for one in formats]) if len(set(formats)) > 1 else np.ones(self.n, bool)
-            out[rows] = self._multiply_add(unit, kinds, self.node_nm[rows])
+        choice = ((act.row * len(weight.distinct)) + weight.row) * len(accum.distinct) + accum.row
+        combinations = list(itertools.product(act.distinct, weight.distinct, accum.distinct))
+        by_choice = np.stack([self._multiply_add(unit, *kinds) for kinds in combinations])
+        out: Floats = by_choice[choice, self.row_node]
         return out * self.supply if unit == "pj" else out
 
-    def _multiply_add(self, unit: str, kinds: tuple[str, str, str], node_nm: Floats) -> Floats:
-        act, weight, accum = kinds
-        product = arithmetic.multiply(self.constants, unit, act, weight, node_nm)
-        return product + arithmetic.add(self.constants, unit, accum, node_nm)
+    def _multiply_add(self, unit: str, act: str, weight: str, accum: str) -> Floats:
+        product = arithmetic.multiply(self.constants, unit, act, weight, self.nodes_nm)
+        return product + arithmetic.add(self.constants, unit, accum, self.nodes_nm)
 
     def sram_pj_per_byte(self, capacity_bytes: Floats, port_bytes: Floats, banks: Floats) -> Floats:
         """Reading or writing one byte of a memory block, pJ."""
-        access = sram.access_pj_per_byte(self.constants, capacity_bytes, port_bytes, banks, self.node_nm)
+        access = sram.access_pj_per_byte(
+            [self.plain(name) for name in sram.ANCHORS],
+            self.plain("wire_pj_per_byte_mm"),
+            self._cell_um2,
+            capacity_bytes,
+            port_bytes,
+            banks,
+        )
         return access * self.supply
+
+    @cached_property
+    def _cell_um2(self) -> Floats:
+        return self._spread(sram.bitcell_um2(self.nodes_nm))
 
     def sram_mm2(self, capacity_bytes: Floats) -> Floats:
         """Area of a memory block."""
-        return sram.block_mm2(capacity_bytes, self.node_nm)
+        return sram.block_mm2(capacity_bytes, self._cell_um2)
 
     def noc_pj_per_byte(self, core_mm2: Floats, hops: Floats) -> Floats:
         """One byte over ``hops`` routers and as many wires of a core's side."""
@@ -166,7 +209,7 @@ class Costs:
 
     def leakage_w(self, area_mm2: Floats) -> Floats:
         """Leakage of an area; proportional to the supply."""
-        return self.plain("leakage_w_per_mm2") * area_mm2 * (self.vdd_v / nominal_vdd(self.node_nm))
+        return self.plain("leakage_w_per_mm2") * area_mm2 * self._supply_ratio
 
     def clock_w(self, area_mm2: Floats, clock_hz: Floats) -> Floats:
         """Clock network and idle registers of an area; proportional to the clock and the square of the supply."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from models.chip import ChipTable
 from models.constants import ConstantSet, constant_set
-from models.costs import Costs, EnginePrices, total
+from models.costs import Costs, EnginePrices, total, words
 from models.data import load_data
 from models.registry import builtin_specs, plugin_points
 from models.technology import Floats, nominal_vdd, warn_outside
@@ -118,13 +118,14 @@ def _blocks(
 
 
 def _costs(table: ChipTable) -> Costs:
-    names = sorted({str(name) for name in table.column("technology.constants").tolist()})
+    names = words(table.column("technology.constants")).distinct
     if len(names) > 1:
-        raise ChipsmithError("chip.technology.constants", names, "one table is priced with one set")
+        raise ChipsmithError("chip.technology.constants", list(names), "one table is priced with one set")
     node = np.ascontiguousarray(table.column("technology.node_nm"), np.float64)
     warn_outside(node)
     given = np.ascontiguousarray(table.column("technology.vdd_v"), np.float64)
-    return Costs(constant_set(names[0]), node, np.where(given > 0, given, nominal_vdd(node)))
+    nodes, row = np.unique(node, return_inverse=True)
+    return Costs(constant_set(names[0]), nodes, row, np.where(given > 0, given, nominal_vdd(nodes)[row]))
 
 
 @cache
@@ -149,23 +150,23 @@ def _price_engine(table: ChipTable, name: str, costs: Costs) -> EnginePrices:
 
 
 def _price_memory(table: ChipTable, path: str) -> MemoryPrices:
-    standards = [str(name) for name in table.column(f"{path}.standard").tolist()]
+    standards = words(table.column(f"{path}.standard"))
+    known = load_data("memories.yaml").content["standards"]
+    for standard in standards.distinct:
+        if standard not in known:
+            raise ChipsmithError(f"chip.{path}.standard", standard, nearest(standard, known))
+
+    def figure(name: str) -> Floats:
+        return np.array([float(known[standard][name]["value"]) for standard in standards.distinct])[standards.row]
+
     gigabytes = np.asarray(table.column(f"{path}.capacity_bytes"), np.float64) / 1e9
     rate = np.asarray(table.column(f"{path}.bandwidth_bytes_per_s"), np.float64) / 1e9
     return MemoryPrices(
-        core_pj_per_byte=_standard_column(path, standards, "core_pj_per_bit") * 8,
-        io_pj_per_byte=_standard_column(path, standards, "io_pj_per_bit") * 8,
-        background_w=_standard_column(path, standards, "background_w_per_gb") * gigabytes,
-        interface_mm2=_standard_column(path, standards, "interface_mm2_per_gbps") * rate,
+        core_pj_per_byte=figure("core_pj_per_bit") * 8,
+        io_pj_per_byte=figure("io_pj_per_bit") * 8,
+        background_w=figure("background_w_per_gb") * gigabytes,
+        interface_mm2=figure("interface_mm2_per_gbps") * rate,
     )
-
-
-def _standard_column(path: str, standards: list[str], name: str) -> Floats:
-    known = load_data("memories.yaml").content["standards"]
-    for standard in dict.fromkeys(standards):
-        if standard not in known:
-            raise ChipsmithError(f"chip.{path}.standard", standard, nearest(standard, known))
-    return np.array([float(known[standard][name]["value"]) for standard in standards])
 
 
 def _link_pj_per_byte(table: ChipTable, path: str, costs: Costs) -> Floats:

@@ -7,17 +7,17 @@ larger than the largest published one is several banks. Energies per access are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from models.constants import ConstantSet
 from models.data import load_data
 from models.technology import Floats, LogCurve, log_curve
 
-KIB = 1024.0
-_POINTS = (("sram_8k_pj", 8 * KIB), ("sram_32k_pj", 32 * KIB), ("sram_1m_pj", 1024 * KIB))
+#: Constants that give the energy of one word access, and the capacity of each, bytes.
+ANCHORS = {"sram_8k_pj": 8192.0, "sram_32k_pj": 32768.0, "sram_1m_pj": 1048576.0}
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,14 @@ def sram_data() -> SramData:
     )
 
 
-def block_mm2(capacity_bytes: Floats, node_nm: Floats) -> Floats:
+def bitcell_um2(node_nm: Floats) -> Floats:
+    """Area of one cell."""
+    return sram_data().bitcell_um2(node_nm)
+
+
+def block_mm2(capacity_bytes: Floats, cell_um2: Floats) -> Floats:
     """Area of a memory block, mm2: cells over block efficiency."""
-    data = sram_data()
-    return capacity_bytes * 8 * data.bitcell_um2(node_nm) / data.efficiency * 1e-6
+    return capacity_bytes * 8 * cell_um2 / sram_data().efficiency * 1e-6
 
 
 def macro_bytes(capacity_bytes: Floats, port_bytes: Floats, banks: Floats) -> Floats:
@@ -65,9 +69,10 @@ def macro_bytes(capacity_bytes: Floats, port_bytes: Floats, banks: Floats) -> Fl
     return np.clip(share, data.smallest_bytes, data.largest_bytes)
 
 
-def _word_pj(constants: ConstantSet, capacity_bytes: Floats, node_nm: Floats) -> Floats:
+def _word_pj(anchors_pj: Sequence[Floats], capacity_bytes: Floats) -> Floats:
     """Energy of one word access of a macro: log-log interpolation in capacity, end segments continued."""
-    (y8, x8), (y32, x32), (y1m, x1m) = ((np.log(constants.at(n, node_nm)), np.log(c)) for n, c in _POINTS)
+    y8, y32, y1m = (np.log(pj) for pj in anchors_pj)
+    x8, x32, x1m = (np.log(capacity) for capacity in ANCHORS.values())
     x = np.log(capacity_bytes)
     low = y8 + (x - x8) * (y32 - y8) / (x32 - x8)
     high = y32 + (x - x32) * (y1m - y32) / (x1m - x32)
@@ -76,16 +81,27 @@ def _word_pj(constants: ConstantSet, capacity_bytes: Floats, node_nm: Floats) ->
 
 
 def access_pj_per_byte(
-    constants: ConstantSet, capacity_bytes: Floats, port_bytes: Floats, banks: Floats, node_nm: Floats
+    anchors_pj: Sequence[Floats],
+    wire_pj_per_byte_mm: Floats,
+    cell_um2: Floats,
+    capacity_bytes: Floats,
+    port_bytes: Floats,
+    banks: Floats,
 ) -> Floats:
     """Energy to read or write one byte at nominal supply, pJ, shape (n,).
 
     A port narrower than a macro word pays for the whole word. Writes cost as much as reads: the published points do
     not tell them apart.
+
+    Args:
+        anchors_pj: energy of a word access at the capacities of :data:`ANCHORS`.
+        wire_pj_per_byte_mm: energy of moving a byte.
+        cell_um2: cell area.
+        capacity_bytes, port_bytes, banks: the block.
     """
     data = sram_data()
     macro = macro_bytes(capacity_bytes, port_bytes, banks)
     words = np.maximum(data.word_bytes / port_bytes, 1.0)
-    inside = _word_pj(constants, macro, node_nm) / data.word_bytes * words
-    reach_mm = (np.sqrt(block_mm2(capacity_bytes, node_nm)) - np.sqrt(block_mm2(macro, node_nm))) / 2
-    return inside + np.maximum(reach_mm, 0.0) * constants.at("wire_pj_per_byte_mm", node_nm)
+    inside = _word_pj(anchors_pj, macro) / data.word_bytes * words
+    reach_mm = (np.sqrt(block_mm2(capacity_bytes, cell_um2)) - np.sqrt(block_mm2(macro, cell_um2))) / 2
+    return inside + np.maximum(reach_mm, 0.0) * wire_pj_per_byte_mm

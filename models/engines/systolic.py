@@ -80,7 +80,7 @@ def price(table: FieldTable, path: str, costs: Costs) -> EnginePrices:
     blocks = _blocks(field, costs)
     area = total(blocks.values())
     sram = _scratchpad_pj(field, costs)
-    formats = [field.names(f"{name}_dtype") for name in ("act", "weight", "accum")]
+    formats = [field.words(f"{name}_dtype") for name in ("act", "weight", "accum")]
     return EnginePrices(
         mac_pj=costs.multiply_add("pj", *formats),
         vector_op_pj=np.zeros(costs.n),
@@ -107,7 +107,7 @@ def _blocks(field: FieldReader, costs: Costs) -> dict[str, Floats]:
 
 
 def _element_um2(field: FieldReader, costs: Costs) -> Floats:
-    formats = [field.names(f"{name}_dtype") for name in ("act", "weight", "accum")]
+    formats = [field.words(f"{name}_dtype") for name in ("act", "weight", "accum")]
     weights_held = np.where(field.equals("preload", "overlapped"), 2.0, 1.0)
     register_bits = field.bits("act_dtype") + field.bits("accum_dtype") + field.bits("weight_dtype") * weights_held
     pipeline_bits = field("mac_pipe") * (field.bits("act_dtype") + field.bits("weight_dtype"))

@@ -24,7 +24,8 @@ class Sobol(RandomSearch):
     def draw(self, n: int) -> Index:
         """The next points of the sequence as indices; a power of two of them, which keeps it balanced."""
         points = self.sequence.random(1 << max(0, n - 1).bit_length())
-        return np.floor(points * np.asarray(self.problem.space.cardinalities)).astype(np.int64)
+        index: Index = np.floor(points * np.asarray(self.problem.space.cardinalities)).astype(np.int64)
+        return index
 
 
 SAMPLER = Sobol

@@ -1,9 +1,10 @@
 """The one place where kernels are compiled, so that Numba's cache can be trusted.
 
 Numba's own cache looks only at the decorated function's file: an edit in a callee elsewhere would return stale
-numbers. Here the cache folder's name holds a hash of all kernel sources and of the numba and numpy versions, so
-any edit starts a fresh folder. The folder is ``CHIPSMITH_CACHE``, else the XDG cache, else a private temporary
-folder; where none is writable kernels compile uncached, with one warning.
+numbers. Here the cache folder's name holds a hash of all kernel sources (files that define a kernel, or that say
+``kernel constants``) and of the numba and numpy versions, so any edit starts a fresh folder. The folder is
+``CHIPSMITH_CACHE``, else the XDG cache, else a private temporary folder; where none is writable kernels compile
+uncached, with one warning.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("models", "sim")
+_MARKS = (b"@kernel", b"@parallel_kernel", b"kernel constants")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -28,8 +30,10 @@ def source_hash(root: Path = _ROOT) -> str:
     digest = hashlib.sha256()
     for package in _PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
+            text = path.read_bytes()
+            if any(mark in text for mark in _MARKS):
+                digest.update(path.relative_to(root).as_posix().encode())
+                digest.update(text)
     digest.update(f"{version('numba')} {version('numpy')}".encode())
     return digest.hexdigest()[:16]
 
@@ -48,7 +52,7 @@ def _candidates() -> list[Path]:
     if named:
         return [Path(named)]
     xdg = os.environ.get("XDG_CACHE_HOME")
-    home = Path(xdg) if xdg else Path(os.path.expanduser("~")) / ".cache"
+    home = Path(xdg) if xdg else Path("~").expanduser() / ".cache"
     return [home / "chipsmith", Path(tempfile.gettempdir()) / f"chipsmith-{os.getuid()}"]
 
 

@@ -50,6 +50,30 @@ def issue_interval(stream: int, preload: int, min_issue: int) -> int:
 
 
 @kernel
+def overlapped_cycles(
+    first_preload: int,
+    intervals: int,
+    last_interval: int,
+    last_stream: int,
+    rows: int,
+    cols: int,
+    hop: int,
+    mac_pipe: int,
+    drain: int,
+) -> int:
+    """Cycles of a run whose passes overlap: the pipe fills once, then passes start at their intervals.
+
+    Args:
+        first_preload: cycles before the first pass can start.
+        intervals: sum of the issue intervals of all passes.
+        last_interval: interval of the last pass, which nothing waits for.
+        last_stream: streaming cycles of the last pass.
+        rows, cols, hop, mac_pipe, drain: as in :func:`pass_cycles`.
+    """
+    return first_preload + intervals - last_interval + pass_cycles(0, last_stream, rows, cols, hop, mac_pipe, drain)
+
+
+@kernel
 def run_cycles(
     passes: int,
     first_preload: int,
@@ -70,8 +94,9 @@ def run_cycles(
     """
     if passes <= 0:
         return 0
-    tail = (stream if stream > min_issue else min_issue) if overlapped else stream
-    last = pass_cycles(0, tail, rows, cols, hop, mac_pipe, drain)
-    if overlapped:
-        return first_preload + (passes - 1) * issue_interval(stream, preload, min_issue) + last
-    return first_preload + last + (passes - 1) * (preload + last)
+    if not overlapped:
+        last = pass_cycles(0, stream, rows, cols, hop, mac_pipe, drain)
+        return first_preload + last + (passes - 1) * (preload + last)
+    interval = issue_interval(stream, preload, min_issue)
+    tail = stream if stream > min_issue else min_issue
+    return overlapped_cycles(first_preload, passes * interval, interval, tail, rows, cols, hop, mac_pipe, drain)

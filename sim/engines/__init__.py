@@ -1,0 +1,1 @@
+"""Engine families: one file each, found by discovery (see sim/engine.py)."""

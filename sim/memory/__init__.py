@@ -1,0 +1,1 @@
+"""Memory as the engines see it."""

@@ -6,6 +6,7 @@ parameters are computed from a table, so a single chip is a table of one and a s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from models.engines.base import EngineSpec, Spec
-from models.registry import spec_class
+from models.registry import engine_types, spec_class
+from models.wording import worded
 from workloads.errors import ChipsmithError, nearest
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class MemorySpec(Spec):
@@ -119,6 +123,21 @@ class Chip(Spec):
             raise ValueError("must be a non-empty mapping of engine name to specification")
         return {name: _typed_engine(name, spec) for name, spec in value.items()}
 
+    @field_validator("engines", "memories", "links")
+    @classmethod
+    def _plain_names(cls, value: Any) -> Any:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"a name is letters, digits, - and _, not {name!r}: it is part of field paths")
+        return value
+
+    @field_validator("memories")
+    @classmethod
+    def _some_memory(cls, value: Any) -> Any:
+        if not value:
+            raise ValueError("must name at least one memory")
+        return value
+
     @model_validator(mode="after")
     def _known_memories(self) -> Chip:
         for name, engine in self.engines.items():
@@ -153,36 +172,11 @@ def _typed_engine(name: str, spec: Any) -> EngineSpec:
         return spec
     where = f"chip.engines.{name}"
     if not isinstance(spec, Mapping) or "type" not in spec:
-        raise ChipsmithError(f"{where}.type", None, "every engine names its type")
+        raise ChipsmithError(f"{where}.type: this field is required", None, f"known: {', '.join(engine_types())}")
     try:
         return spec_class(str(spec["type"]), f"{where}.type").model_validate(dict(spec))
     except ValidationError as error:
-        raise _worded(error, where, spec_class(str(spec["type"]), where)) from None
-
-
-def _worded(error: ValidationError, prefix: str, model: type[Spec]) -> ChipsmithError:
-    """The first pydantic complaint as one line of ours, with the nearest field for an unknown one."""
-    first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in (prefix, *first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return ChipsmithError(
-            path, None, f"unknown field; {nearest(str(first['loc'][-1]), _fields_at(model, first['loc']))}"
-        )
-    if first["type"] == "missing":
-        return ChipsmithError(path, None, "this field is required")
-    return ChipsmithError(path, first["input"], first["msg"])
-
-
-def _fields_at(model: type[Spec], loc: Sequence[int | str]) -> list[str]:
-    known: type[Any] = model
-    for part in loc[:-1]:
-        annotation = known.model_fields[str(part)].annotation if str(part) in known.model_fields else None
-        nested = {"memories": MemorySpec, "links": LinkSpec}.get(str(part))
-        if nested is not None:
-            return list(nested.model_fields)
-        if annotation is not None and isinstance(annotation, type) and issubclass(annotation, Spec):
-            known = annotation
-    return list(known.model_fields)
+        raise worded(error, where, spec_class(str(spec["type"]), f"{where}.type")) from None
 
 
 def parse_chip(data: Mapping[str, Any], where: str = "chip") -> Chip:
@@ -192,11 +186,11 @@ def parse_chip(data: Mapping[str, Any], where: str = "chip") -> Chip:
         ChipsmithError: for an unknown, missing or illegal field, with its path.
     """
     if not isinstance(data, Mapping):
-        raise ChipsmithError(where, type(data).__name__, "a chip is a mapping of fields")
+        raise ChipsmithError(where, data if data is not None else "nothing", "a chip is a mapping of fields")
     try:
         return Chip.model_validate(dict(data))
     except ValidationError as error:
-        raise _worded(error, where, Chip) from None
+        raise worded(error, where, Chip) from None
 
 
 def preset_folder() -> Any:
@@ -227,16 +221,30 @@ def _read_chip(path: Path) -> Chip:
     try:
         return _parse_yaml(str(path), path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ChipsmithError(str(path), None, f"cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ChipsmithError(f"{path}: cannot be read", None, str(reason)) from None
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C loader is optional
+    """Safe loader that refuses a key given twice (YAML would keep the last)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _parse_yaml(where: str, text: str) -> Chip:
     try:
-        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
-        raise ChipsmithError(f"{where}{line}", None, f"not valid YAML: {getattr(error, 'problem', error)}") from None
+        problem = getattr(error, "problem", None) or error
+        raise ChipsmithError(f"{where}{line}: not valid YAML", None, str(problem)) from None
     return parse_chip(data)
 
 
@@ -246,7 +254,7 @@ def _set(data: dict[str, Any], path: str, value: object) -> None:
     for depth, part in enumerate(parts):
         if not isinstance(node, dict) or part not in node:
             known = list(node) if isinstance(node, dict) else []
-            raise ChipsmithError(".".join(parts[: depth + 1]), None, f"unknown field; {nearest(part, known)}")
+            raise ChipsmithError(f"{'.'.join(parts[: depth + 1])}: unknown field", None, nearest(part, known))
         if depth == len(parts) - 1:
             node[part] = value
         node = node[part]
@@ -264,7 +272,7 @@ def get_field(chip: Chip, path: str) -> Any:
             list(node) if isinstance(node, dict) else list(type(node).model_fields) if isinstance(node, Spec) else []
         )
         if part not in known:
-            raise ChipsmithError(path, None, f"unknown field; {nearest(part, known)}")
+            raise ChipsmithError(f"{path}: unknown field", None, nearest(part, known))
         node = node[part] if isinstance(node, dict) else getattr(node, part)
     return node
 

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from workloads.dtypes import DTYPES
+from workloads.errors import nearest
+
+_EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
 class Spec(BaseModel):
     """A frozen part of a chip; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_as_meant(cls, data: Any) -> Any:
+        """Read ``1e9`` as a number (YAML 1.1 makes it a word) and refuse true or false (``yes``, ``on``) as one."""
+        if not isinstance(data, Mapping):
+            return data
+        return {name: _as_meant(value) if cls._is_number(name) else value for name, value in data.items()}
+
+    @classmethod
+    def _is_number(cls, name: Any) -> bool:
+        field = cls.model_fields.get(name)
+        return field is not None and (field.annotation is int or field.annotation is float)
+
+
+def _as_meant(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value.strip()) else value
 
 
 class EngineSpec(Spec):
@@ -23,3 +51,14 @@ class EngineSpec(Spec):
     type: str
     clock_hz: float = Field(gt=0)
     memory: str = "dram"
+
+
+def known_format(name: str) -> str:
+    """The name of a number format, for field validators.
+
+    Raises:
+        ValueError: for an unknown one, with the nearest.
+    """
+    if name not in DTYPES:
+        raise ValueError(nearest(name, DTYPES))
+    return name

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from models.costs import Costs, EnginePrices, FieldReader, FieldTable, total
-from models.engines.base import EngineSpec
+from models.engines.base import EngineSpec, known_format
 from models.technology import Floats
+from workloads.dtypes import DTYPES
 
 TYPE = "systolic"
 
@@ -64,6 +65,22 @@ class SystolicSpec(EngineSpec):
     spad_port_bytes: int = Field(default=0, ge=0)
     spad_banks: int = Field(default=1, ge=1, le=4096)
     store_by_block: bool = False
+
+    _formats = field_validator("act_dtype", "weight_dtype", "accum_dtype")(known_format)
+
+    @field_validator("dataflows")
+    @classmethod
+    def _some_dataflow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one of ws, os, is")
+        return value
+
+    @model_validator(mode="after")
+    def _accumulates_what_it_multiplies(self) -> SystolicSpec:
+        floating = DTYPES[self.act_dtype].is_float or DTYPES[self.weight_dtype].is_float
+        if floating and not DTYPES[self.accum_dtype].is_float:
+            raise ValueError(f"{self.act_dtype} x {self.weight_dtype} products need a float accum_dtype")
+        return self
 
 
 SPEC = SystolicSpec

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from models.costs import Costs, EnginePrices, FieldReader, FieldTable, total
-from models.engines.base import EngineSpec
+from models.engines.base import EngineSpec, known_format
 from models.technology import Floats
 
 TYPE = "vector"
@@ -32,6 +32,8 @@ class VectorSpec(EngineSpec):
     dtype: str = "fp32"
     exp_cycles: int = Field(default=1, ge=1)
     buffer_bytes: int = Field(default=65536, ge=1)
+
+    _formats = field_validator("dtype")(known_format)
 
 
 SPEC = VectorSpec

@@ -80,36 +80,35 @@ class Step:
     def linear(
         self,
         name: str,
-        x: int,
+        x: int | tuple[int, ...],
         k: int,
         n: int,
         *,
         bias: bool = False,
         outputs: Widths | None = None,
-        segments: Sequence[Segment] | None = None,
     ) -> tuple[int, ...]:
-        """Tokens times a ``k x n`` weight, plus a bias of n.
+        """All tokens times a ``k x n`` weight, plus a bias of n.
 
         Args:
             name: row name.
-            x: input tensor.
+            x: input tensor, or tensors that hold some of the tokens each.
             k, n: inner dimension and output features on this rank.
             bias: whether n bias elements are added.
             outputs: features of each output tensor where a merged weight writes several; default one of n.
-            segments: rows m; default all tokens.
         """
-        row = replace(self.row(name, "gemm", segments), k=k, n=n, param_width=n if bias else 0)
+        row = replace(self.row(name, "gemm"), k=k, n=n, param_width=n if bias else 0)
         weights = [self.weight(f"{name}.weight", k * n)]
         if bias:
             weights.append(self.vector(f"{name}.bias", n))
-        return self.graph.append(row, (x, *weights), outputs or {"": n})
+        inputs = x if isinstance(x, tuple) else (x,)
+        return self.graph.append(row, (*inputs, *weights), outputs or {"": n})
 
     def copies_linear(
-        self, name: str, x: int, k: int, n: int, segments: Sequence[Segment], copies: int, outputs: Widths | None = None
+        self, name: str, inputs: tuple[int, ...], k: int, n: int, segments: Sequence[Segment], outputs: Widths
     ) -> tuple[int, ...]:
-        """One ``k x n`` weight for each piece of each segment (experts, heads); ``copies`` weights are stored."""
+        """One ``k x n`` weight for each piece of each segment (experts, heads); ``inputs`` include the weight."""
         row = replace(self.row(name, "gemm", segments), k=k, n=n, per_segment_weights=True)
-        return self.graph.append(row, (x, self.weight(f"{name}.weight", k * n * copies)), outputs or {"": n})
+        return self.graph.append(row, inputs, outputs)
 
     def weight(self, name: str, elements: int) -> int:
         """A matrix in the format of the weights."""

@@ -101,16 +101,18 @@ class Operator:
         block: index into ``Trace.blocks``; operators of one block are consecutive rows.
         segments: the ragged dimension, see :class:`Segment`.
         k, n: GEMM inner dimension and output features.
-        per_segment_weights: every piece of every segment has its own weights (experts).
+        per_segment_weights: every piece of every segment has its own weights (experts, heads).
         heads, kv_heads, qk_dim, v_dim: attention; scan uses heads, qk_dim (head dim) and v_dim (state size).
         kv_width: elements that the KV cache (or scan state, per request) holds per token and layer.
         window: sliding window in tokens, 0 = none.
         causal: causal mask (attention).
         function: softmax / rmsnorm / layernorm / silu_mul / gelu / relu / add / rope / copy / embedding /
             topk / conv1d / ssd ... or the collective (all_reduce, all_gather, reduce_scatter, all_to_all).
-        width_in: features read per token (all inputs together); vector and collective kinds.
+        width_in: features read per token (all inputs together); vector and collective kinds. Attention: features
+            read beside q and this step's ``kv_width`` (keys and values expanded from a latent cache).
         width_out: features written per token.
-        param_width: parameter elements read once (norm gain, bias); gather: parameter elements read per token.
+        param_width: parameter elements read once (norm gain, bias; GEMM: bias of each weight matrix); gather:
+            parameter elements read per token.
         ranks: participants of a collective.
         act, weight, kv, out: format names of activations, weights, KV cache and output.
         weight_group, kv_group: elements that share one 16-bit scale, 0 = none.
@@ -207,7 +209,7 @@ class Operator:
             second = 0 if self.weight_is_param else self.k * self.n * (self.pieces if self.per_segment_weights else 1)
             return self.tokens * self.k + second
         if self.kind == "attention":
-            return self.tokens * (self.heads * self.qk_dim + self.kv_width)
+            return self.tokens * (self.heads * self.qk_dim + self.kv_width + self.width_in)
         return self.tokens * self.width_in
 
     @property

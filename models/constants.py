@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from models.data import data_names, load_data
+from models.datafiles import data_names, load_data
 from models.technology import Floats, LogCurve, area_factor, energy_factor, log_curve, polynomial_factor
 from workloads.errors import ChipsmithError, nearest
 

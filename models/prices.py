@@ -20,7 +20,7 @@ import numpy as np
 from models.chip import ChipTable
 from models.constants import ConstantSet, constant_set
 from models.costs import Costs, EnginePrices, total, words
-from models.data import load_data
+from models.datafiles import load_data
 from models.registry import builtin_specs, plugin_points
 from models.technology import Floats, nominal_vdd, warn_outside
 from workloads.errors import ChipsmithError, nearest

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from models.data import load_data
+from models.datafiles import load_data
 from models.technology import Floats, LogCurve, log_curve
 
 #: Constants that give the energy of one word access, and the capacity of each, bytes.

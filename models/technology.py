@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data import load_data
+from models.datafiles import load_data
 
 Floats = NDArray[np.float64]
 

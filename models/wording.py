@@ -51,7 +51,7 @@ def worded(error: ValidationError, prefix: str, model: type[Spec]) -> ChipsmithE
         return ChipsmithError(f"{path}: this field is required")
     legal = _LEGAL.get(first["type"], first["msg"]).format(**_context(first.get("ctx", {})))
     if isinstance(first["input"], Mapping) and first["type"] == "value_error":
-        return ChipsmithError(path, None, legal)  # a rule over several fields: the whole part would fill the screen
+        return ChipsmithError(f"{path}: {legal}")  # a rule over several fields: the whole part would fill the screen
     return ChipsmithError(path, first["input"], legal)
 
 

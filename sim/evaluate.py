@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
     placement = place(trace, table.base, mapping)
     rows = lower(trace)
     n, ops = table.n, len(trace.ops)
-    prices = price(table)
+    prices = prices_of(table)
     status = _capacity_status(trace, table)
     resources = _Resources(table, placement)
     fixed, busy = np.zeros((n, ops)), np.zeros((n, ops))
@@ -113,6 +114,17 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
         trace, table, placement, rows, demands, prices, resources.names, fixed, busy, need, energy,
         static_power(prices, n), makespan, status, unrolled, unrolls, counts,
     )  # fmt: skip
+
+
+_PRICED: WeakKeyDictionary[ChipTable, Prices] = WeakKeyDictionary()
+
+
+def prices_of(table: ChipTable) -> Prices:
+    """Prices of a table, computed once for each table object (tables are never changed)."""
+    found = _PRICED.get(table)
+    if found is None:
+        found = _PRICED[table] = price(table)
+    return found
 
 
 class _Resources:

@@ -45,7 +45,7 @@ def simulate(trace: Trace, chip: Chip | str, mapping: str | Path | Mapping = "au
     spec = load_chip(chip) if isinstance(chip, str) else chip
     given = load_mapping(mapping)
     evaluation = evaluate_chips(trace, ChipTable(spec), given, fidelity)
-    _refuse(evaluation)
+    refuse(evaluation)
     start, end = _times(evaluation)
     ops = _operators(evaluation, start, end)
     parts, total = total_energy_j(evaluation)
@@ -70,7 +70,7 @@ def simulate(trace: Trace, chip: Chip | str, mapping: str | Path | Mapping = "au
     )
 
 
-def _refuse(evaluation: Evaluation) -> None:
+def refuse(evaluation: Evaluation) -> None:
     """Word the status of an illegal (trace, chip) pair."""
     status = int(evaluation.status[0])
     if status == OK:
@@ -82,7 +82,8 @@ def _refuse(evaluation: Evaluation) -> None:
         raise ChipsmithError(
             f"chip.memories.{name}.capacity_bytes",
             have,
-            f"{trace.name} needs {want} bytes (weights and KV cache): {want - have} bytes ({(want - have) / 2**30:.2f} GiB) are missing",
+            f"{trace.name} needs {want} bytes (weights and KV cache): "
+            f"{want - have} bytes ({(want - have) / 2**30:.2f} GiB) are missing",
         )
     raise ChipsmithError(f"chip {chip.name}", None, f"{_culprit(evaluation)}{STATUS_TEXT[status]}")
 
@@ -208,7 +209,7 @@ def _manifest(trace: Trace, chip: Chip, mapping: Mapping, evaluation: Evaluation
     return {
         "version": version("chipsmith"),
         "trace": trace_digest(trace),
-        "chip": digest(chip.to_yaml()),
+        "chip": digest(chip.model_dump_json()),
         "mapping": mapping.digest,
         "calibration": evaluation.prices.calibration_hash,
         "constants": chip.technology.constants,

@@ -1,0 +1,35 @@
+"""``chipsmith warm``: compile all kernels into the cache."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from chipsmith.output import emit
+
+NAME = "warm"
+ORDER = 95
+HELP = "compile the kernels into the cache, so that the next run starts fast"
+EXAMPLE = "chipsmith warm"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``warm`` has no arguments of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one small case through the scalar and the batch path."""
+    from models.chip import ChipTable, load_chip
+    from sim.batch import evaluate
+    from sim.simulate import simulate
+    from workloads.batch import Batch
+    from workloads.build import build_trace
+
+    began = time.perf_counter()
+    trace = build_trace("llama-2-7b", Batch.decode(1, 16))
+    chip = load_chip("tpu_v4")
+    simulate(trace, chip)
+    evaluate(ChipTable(chip, {"engines.npu.rows": [64, 128]}), trace)
+    seconds = time.perf_counter() - began
+    emit({"seconds": seconds}, f"kernels ready after {seconds:.1f} s", args)
+    return 0

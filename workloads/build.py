@@ -90,6 +90,8 @@ def _build(config: ModelConfig, batch: Batch, options: Options) -> Trace:
         raise ChipsmithError(f"{config.name}.model_type", config.model_type, nearest(config.model_type, families()))
     step = Step(batch, options)
     builder(config, step)
+    if options.expert_parallel > 1 and not any(op.function == "topk" for op in step.graph.ops):
+        raise ChipsmithError("expert_parallel", options.expert_parallel, f"legal: 1, {config.name} has no experts")
     return step.graph.finish(f"{config.name} {batch.phase}", {})
 
 

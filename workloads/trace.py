@@ -9,15 +9,30 @@ other operator the single row of all tokens. MACs and bytes are properties of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from workloads.dtypes import dtype, stored_bytes
+from workloads.errors import ChipsmithError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 KINDS = ("gemm", "attention", "softmax", "norm", "elementwise", "scan", "gather", "collective")
 PHASES = ("prefill", "decode", "mixed")
 ROLES = ("weight", "activation", "kv", "state", "input", "output")
+DERIVED = (
+    "tokens",
+    "pieces",
+    "macs",
+    "weight_bytes",
+    "input_bytes",
+    "output_bytes",
+    "kv_read_bytes",
+    "kv_write_bytes",
+)
 _BIAS_BITS_MIN = 16
 
 
@@ -300,3 +315,73 @@ class Trace:
         kv = self.meta.get("kv_cache_bytes", self.kv_read_bytes + self._sum("kv_write_bytes"))
         weights = self.meta.get("parameter_bytes", self.weight_bytes)
         return int(str(kv)) + int(str(weights))
+
+    def check(self) -> Trace:
+        """Refuse an illegal trace; returns itself, so that calls can be chained.
+
+        Raises:
+            ChipsmithError: naming the row and the reason; the rules are those of workloads/trace_check.py.
+        """
+        from workloads.trace_check import check_trace
+
+        check_trace(self)
+        return self
+
+    def with_meta(self, **facts: object) -> Trace:
+        """A copy with some facts of ``meta`` added or changed."""
+        return replace(self, meta={**self.meta, **facts})
+
+    def with_counts(self, counts: Mapping[str, int]) -> Trace:
+        """A copy in which the named blocks repeat as often as given.
+
+        Raises:
+            ChipsmithError: a name that is no block.
+        """
+        names = [block.name for block in self.blocks]
+        for name in counts:
+            if name not in names:
+                raise ChipsmithError("trace.blocks", name, nearest(name, names))
+        return replace(self, blocks=tuple(replace(b, count=counts.get(b.name, b.count)) for b in self.blocks))
+
+    def rows_of(self, name: str) -> tuple[Operator, ...]:
+        """Operators of the block with this name."""
+        return tuple(op for op in self.ops if self.blocks[op.block].name == name)
+
+    def op(self, name: str) -> Operator:
+        """The operator with this name.
+
+        Raises:
+            ChipsmithError: there is none, with the nearest known one.
+        """
+        for row in self.ops:
+            if row.name == name:
+                return row
+        raise ChipsmithError("trace.ops", name, nearest(name, [row.name for row in self.ops]))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an operator: its fields, block name and count, tokens, MACs and bytes of one iteration.
+
+        Segments stand in :meth:`segments_frame`; here is only their number.
+        """
+        import pandas as pd
+
+        names = [f.name for f in fields(Operator) if f.name != "segments"]
+        return pd.DataFrame([self._record(op, names) for op in self.ops])
+
+    def _record(self, op: Operator, names: list[str]) -> dict[str, object]:
+        block = self.blocks[op.block]
+        own = {name: getattr(op, name) for name in names}
+        derived = {name: getattr(op, name) for name in DERIVED}
+        return {**own, "block_name": block.name, "count": block.count, "segments": len(op.segments), **derived}
+
+    def segments_frame(self) -> pd.DataFrame:
+        """One row a segment: row and name of the operator, new tokens, context, multiplicity, placement."""
+        import pandas as pd
+
+        names = [f.name for f in fields(Segment)]
+        rows = [
+            (row, op.name, *(getattr(segment, name) for name in names))
+            for row, op in enumerate(self.ops)
+            for segment in op.segments
+        ]
+        return pd.DataFrame(rows, columns=["row", "op", *names])

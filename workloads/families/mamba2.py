@@ -77,10 +77,10 @@ def mix(step: Step, mixer: Mixer, x: int) -> int:
     widths = {"z": own.inner, "xbc": own.conv, "dt": own.heads}
     z, xbc, dt = step.linear("in_proj", x, own.hidden, sum(widths.values()), outputs=widths)
     y = _scan(step, own, _convolve(step, own, xbc), dt)
-    y = step.norm("gated_norm", (y, z), own.inner)
+    parts: tuple[int, ...] = (step.norm("gated_norm", (y, z), own.inner),)
     if own.groups * step.tp > mixer.groups:  # the norm runs over a whole group: its sum of squares spans the ranks
-        step.collective("gated_norm_all_reduce", "all_reduce", y, (1, 1), step.tp)
-    y = step.linear("out_proj", y, own.inner, own.hidden)[0]
+        parts = (*parts, step.collective("gated_norm_all_reduce", "all_reduce", parts[0], (1, 1), step.tp))
+    y = step.linear("out_proj", parts, own.inner, own.hidden)[0]
     return step.all_reduce("mixer_all_reduce", y, own.hidden)
 
 

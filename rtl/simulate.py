@@ -214,6 +214,9 @@ class BenchOptions:
     module: str = BENCH_MODULE
 
 
+DEFAULT_OPTIONS = BenchOptions()
+
+
 def _run(tool: Tool, options: BenchOptions, sources: Sequence[Path], top: str, seed: int, folder: Path) -> None:
     """Build and run through the cocotb runner; results lie in ``folder`` afterwards."""
     from cocotb_tools.runner import get_runner
@@ -254,7 +257,7 @@ def _cycle_rows(report: Mapping[str, Any]) -> tuple[CycleRow, ...]:
     return tuple(rows)
 
 
-def run_bench(job: BenchJob, folder: Path, options: BenchOptions = BenchOptions()) -> BenchRun:
+def run_bench(job: BenchJob, folder: Path, options: BenchOptions = DEFAULT_OPTIONS) -> BenchRun:
     """Build and run the bench of one design.
 
     Args:
@@ -270,7 +273,7 @@ def run_bench(job: BenchJob, folder: Path, options: BenchOptions = BenchOptions(
 
 
 def run_sources(
-    job: BenchJob, sources: Mapping[str, str], folder: Path, options: BenchOptions = BenchOptions()
+    job: BenchJob, sources: Mapping[str, str], folder: Path, options: BenchOptions = DEFAULT_OPTIONS
 ) -> BenchRun:
     """:func:`run_bench` on other sources than the design's own (a mutant, a netlist)."""
     tool = simulator_tool(options.simulator)

@@ -52,8 +52,10 @@ def gemm_shapes(params: SystolicParams, seed: int) -> list[Shape]:
 
 
 def _stalled_shapes(params: SystolicParams) -> list[Shape]:
+    """Shapes for the stall tests; one streams for longer than the array's latency, so that results meet operands."""
     rows, cols = params.rows, params.cols
-    return [(rows + 1, rows + 1, cols + 1), (2, 2 * rows, cols)]
+    long = (2 * (rows + cols), rows, cols) if params.dataflow == "ws" else (rows, 2 * (rows + cols), cols)
+    return [(rows + 1, rows + 1, cols + 1), (2, 2 * rows, cols), long]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class FieldTable(Protocol):
     """The part of :class:`models.chip.ChipTable` that pricing needs."""
 
     n: int
+    base: Any
 
     def column(self, path: str) -> NDArray[Any]:
         """Values of a field, shape (n,)."""
@@ -67,6 +68,11 @@ class FieldReader:
     def chip(self, path: str) -> Floats:
         """A number anywhere in the chip, shape (n,)."""
         return np.asarray(self.table.column(path), np.float64)
+
+    @property
+    def spec(self) -> Any:
+        """The engine's specification in the base chip, for fields that a table can't vary."""
+        return self.table.base.engines[self.path.partition(".")[2]]
 
     def words(self, name: str) -> Words:
         """A word field, as distinct words and a number a row."""

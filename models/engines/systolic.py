@@ -89,9 +89,7 @@ SPEC = SystolicSpec
 def price(table: FieldTable, path: str, costs: Costs) -> EnginePrices:
     """Prices of the engine at field ``path`` (``engines.NAME``) for every row of ``table``.
 
-    A processing element holds a multiplier, an adder and registers for the activation, the partial sum, the weight
-    in use and, with overlapped preload, the next weight. Storage is priced at its port: the scratchpad feeds the
-    rows, the accumulators take one result a column.
+    One price stands for all storage: that of the scratchpad at the port that feeds the rows.
     """
     field = FieldReader(table, path)
     blocks = _blocks(field, costs)
@@ -125,13 +123,41 @@ def _blocks(field: FieldReader, costs: Costs) -> dict[str, Floats]:
 
 def _element_um2(field: FieldReader, costs: Costs) -> Floats:
     formats = [field.words(f"{name}_dtype") for name in ("act", "weight", "accum")]
-    weights_held = np.where(field.equals("preload", "overlapped"), 2.0, 1.0)
-    register_bits = field.bits("act_dtype") + field.bits("accum_dtype") + field.bits("weight_dtype") * weights_held
-    pipeline_bits = field("mac_pipe") * (field.bits("act_dtype") + field.bits("weight_dtype"))
-    return costs.multiply_add("um2", *formats) + (register_bits + pipeline_bits) * costs.plain("flip_flop_um2")
+    arithmetic = costs.multiply_add("um2", *formats)
+    return arithmetic + _register_bits(field) * costs.plain("flip_flop_um2")
+
+
+def _register_bits(field: FieldReader) -> Floats:
+    """Flip-flops of a processing element.
+
+    It holds an operand (twice where the next one is preloaded under it), the activation, and what moves past. An
+    array that can be output stationary holds sums, and weights in the same place, as Gemmini's does.
+    """
+    act, weight, accum = (field.bits(f"{name}_dtype") for name in ("act", "weight", "accum"))
+    flows = set(field.spec.dataflows)
+    held = accum if "os" in flows else weight
+    passing = weight if flows == {"os"} else accum
+    copies = np.where(field.equals("preload", "overlapped"), 2.0, 1.0)
+    return held * copies + act + passing + field("mac_pipe") * (act + weight)
 
 
 def _scratchpad_pj(field: FieldReader, costs: Costs) -> Floats:
     full_rate = field("rows") * field("arrays") * field.bits("act_dtype") / 8
     port = np.where(field("spad_port_bytes") > 0, field("spad_port_bytes"), full_rate)
     return costs.sram_pj_per_byte(field("spad_bytes"), port, field("spad_banks"))
+
+
+def peaks(spec: SystolicSpec) -> dict[str, float]:
+    """Peak rates of one chip: multiply-accumulates per second by operand formats."""
+    macs = spec.cores * spec.arrays * spec.rows * spec.cols * spec.clock_hz
+    return {f"MAC/s {spec.act_dtype} x {spec.weight_dtype}": macs}
+
+
+def storage_bytes(spec: SystolicSpec) -> dict[str, int]:
+    """On-chip storage of one chip by block."""
+    each = {
+        "scratchpad": spec.spad_bytes,
+        "accumulators": spec.accum_bytes,
+        "weight_buffer": spec.weight_buffer_bytes,
+    }
+    return {name: size * spec.cores for name, size in each.items() if size}

@@ -77,3 +77,13 @@ def _blocks(field: FieldReader, costs: Costs) -> dict[str, Floats]:
         "vector_buffer": costs.sram_mm2(field("buffer_bytes")) * field("units"),
     }
     return costs.with_control(blocks)
+
+
+def peaks(spec: VectorSpec) -> dict[str, float]:
+    """Peak rates of one chip: element operations per second by format."""
+    return {f"op/s {spec.dtype}": spec.units * spec.lanes * spec.clock_hz}
+
+
+def storage_bytes(spec: VectorSpec) -> dict[str, int]:
+    """On-chip storage of one chip by block."""
+    return {"vector_buffer": spec.buffer_bytes * spec.units}

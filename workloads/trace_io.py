@@ -7,13 +7,13 @@ with its fields as columns (segments as a nested list); header and tensors as JS
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from workloads.errors import ChipsmithError
+from workloads.files import whole_file
 from workloads.trace import SCHEMA_VERSION, Block, Operator, Segment, Tensor, Trace
 
 FORMAT = "chipsmith-trace"
@@ -26,20 +26,16 @@ def write_trace(trace: Trace, path: str | Path) -> Path:
     """Write a legal trace; the file appears complete or not at all.
 
     Raises:
-        ChipsmithError: illegal trace, or a name that ends neither in ``.parquet`` nor in ``.jsonl``.
-        OSError: the folder can't be written.
+        ChipsmithError: illegal trace, a name that ends neither in ``.parquet`` nor in ``.jsonl``, a folder that
+            cannot be written.
     """
     file = Path(path)
     writer = _WRITERS.get(file.suffix)
     if writer is None:
         raise ChipsmithError("trace file", str(path), _LEGAL_NAMES)
     trace.check()
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
+    with whole_file(file) as partial:
         writer(trace, partial)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
     return file
 
 

@@ -105,7 +105,10 @@ def plain_loop(engine: Engine, ops: Array, params: Array, mapping: Array, fideli
 
     status = np.full(out.shape, OK, np.int64)
     for j in range(len(ops)):
-        kernel = engine.kernels[(kind_name(int(ops[j]["kind"])), fidelity)]
+        kind = kind_name(int(ops[j]["kind"]))
+        kernel = engine.kernels.get((kind, fidelity))
+        if kernel is None:
+            raise ChipsmithError("fidelity", fidelity, f"engine {engine.type} has no such kernel for {kind}")
         for i in range(len(params)):
             status[i, j] = kernel(ops[j], mapping[i, j], params[i], out[i, j])
     return status

@@ -32,7 +32,7 @@ class Evaluation:
 
     Attributes:
         trace: the trace; ``ops`` operators.
-        table: the chips.
+        table: the chips. fidelity: how rows were priced.
         placement: engines and who runs where.
         rows: operator rows (k).
         demands: per engine: (indices into rows, demands (n, rows of it), mapping records (n, rows of it)).
@@ -49,6 +49,7 @@ class Evaluation:
 
     trace: Trace
     table: ChipTable
+    fidelity: str
     placement: Placement
     rows: Rows
     demands: dict[int, tuple[Array, Array, Array]]
@@ -111,7 +112,7 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
     unrolled = plan(trace, placement.engine_of)
     makespan, unrolls = _play(trace, placement, unrolled, fixed, busy, need, status)
     return Evaluation(
-        trace, table, placement, rows, demands, prices, resources.names, fixed, busy, need, energy,
+        trace, table, fidelity, placement, rows, demands, prices, resources.names, fixed, busy, need, energy,
         static_power(prices, n), makespan, status, unrolled, unrolls, counts,
     )  # fmt: skip
 
@@ -175,7 +176,7 @@ def _price_engine(
     ops = rows.ops[mine]
     records = np.zeros((table.n, len(mine)), engine.mapping)
     mode = MODES.index(mapping.source)
-    if mapping.source == "given":
+    if mapping.source == "given" and fidelity != "bound":
         mode = _fill_given(engine, rows, mine, mapping, trace, records)
     out = new_demands(table.n, len(mine))
     codes = np.zeros((table.n, len(mine)), np.int64)
@@ -316,6 +317,6 @@ def utilisation(evaluation: Evaluation) -> Array:
             peak += (
                 column(f"{path}.rows") * column(f"{path}.cols") * column(f"{path}.arrays") * column(f"{path}.cores")
             ) * column(f"{path}.clock_hz")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share: Array = evaluation.trace.macs / (peak * evaluation.makespan_s)
+    peak[peak == 0.0] = np.nan  # a chip without a matrix engine has no such share
+    share: Array = evaluation.trace.macs / (peak * evaluation.makespan_s)
     return share

@@ -49,7 +49,7 @@ def simulate(trace: Trace, chip: Chip | str, mapping: str | Path | Mapping = "au
     start, end = _times(evaluation)
     ops = _operators(evaluation, start, end)
     parts, total = total_energy_j(evaluation)
-    used = _used_mapping(evaluation, given)
+    used = _used_mapping(evaluation)
     latency = float(evaluation.makespan_s[0])
     return Result(
         trace=trace,
@@ -58,7 +58,7 @@ def simulate(trace: Trace, chip: Chip | str, mapping: str | Path | Mapping = "au
         fidelity=fidelity,
         ops=ops,
         latency_s=latency,
-        tokens=max(op.tokens for op in trace.ops if not op.per_segment_weights),
+        tokens=new_tokens(trace),
         energy_j=float(total[0]),
         energy_parts_j={name: float(parts[0, i]) for i, name in enumerate(COMPONENTS)},
         area_mm2=float(evaluation.prices.area_mm2[0]),
@@ -68,6 +68,11 @@ def simulate(trace: Trace, chip: Chip | str, mapping: str | Path | Mapping = "au
         evidence=evidence_of(spec, fidelity),
         manifest=_manifest(trace, spec, used, evaluation),
     )
+
+
+def new_tokens(trace: Trace) -> int:
+    """New tokens that a trace processes: as its builder says, else the tokens of its first operator."""
+    return int(str(trace.meta.get("tokens", trace.ops[0].tokens)))
 
 
 def refuse(evaluation: Evaluation) -> None:
@@ -185,10 +190,8 @@ def _limits(ops: tuple[OpResult, ...], evaluation: Evaluation) -> dict[str, Any]
     return {"bound_by": next(iter(share)), "bound_share": share, "rtl_share": array / total}
 
 
-def _used_mapping(evaluation: Evaluation, given: Mapping) -> Mapping:
+def _used_mapping(evaluation: Evaluation) -> Mapping:
     """The mapping that was used, as data that replays."""
-    if evaluation.placement is None:
-        return given
     engines, tiles = {}, {}
     for row, op in enumerate(evaluation.trace.ops):
         engines[op.name] = evaluation.placement.names[evaluation.placement.engine_of[row]]
@@ -198,7 +201,7 @@ def _used_mapping(evaluation: Evaluation, given: Mapping) -> Mapping:
             continue
         for slot, j in enumerate(mine):
             op = evaluation.trace.ops[int(evaluation.rows.trace_row[j])]
-            if op.kind == "gemm":
+            if op.kind == "gemm" and evaluation.fidelity != "bound":  # a bound has no tiles
                 tiles[op.name] = (*tiles.get(op.name, ()), to_dict(records[0, slot]))
     return Mapping("given", engines, tiles)
 

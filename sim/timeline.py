@@ -126,16 +126,16 @@ def _fair_share(asks: Array, running: Array, count: int) -> float:
 
 @kernel
 def _duration(fixed: float, busy: float, need: Array, asks: Array, shares: Array) -> float:
-    """Seconds of one operator: a resource that grants less than it asks for slows its part in proportion.
+    """Seconds of one operator: ``fixed + max(busy, needs)``, longer where a resource grants less than it asks for.
 
-    ``asks`` is the share that the operator uses at full speed (need over full duration), so that without
-    contention this is ``fixed + max(busy, need)`` exactly.
+    ``asks`` is the share that the operator uses at full speed (need over full duration). Where it is granted
+    less it takes need / share, so that no resource is used more than it has, and the two meet where they are equal.
     """
-    longest = busy
+    length = fixed + _longest(busy, need)
     for r in range(need.shape[0]):
-        slowed = asks[r] / shares[r] if asks[r] > shares[r] else 1.0
-        longest = max(longest, need[r] * slowed)
-    return fixed + longest
+        if asks[r] > shares[r]:
+            length = max(length, need[r] / shares[r])
+    return length
 
 
 @kernel

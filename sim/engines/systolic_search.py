@@ -21,6 +21,7 @@ from sim.engines.systolic_kernels import (
     WS,
     _cd,
     _units,
+    gemm_cost,
     gemm_tile,
     gemmini_mapping,
     price_given,
@@ -98,41 +99,31 @@ def _better(out: Any, best: Any) -> bool:
     least = best["dram_read_bytes"] + best["dram_write_bytes"]
     if moved != least:
         return bool(moved < least)
-    return bool(out["sram_read_bytes"] + out["sram_write_bytes"] < best["sram_read_bytes"] + best["sram_write_bytes"])
-
-
-@kernel
-def _copy_demand(source: Any, target: Any) -> None:
-    target["cycles"] = source["cycles"]
-    target["fixed"] = source["fixed"]
-    target["busy"] = source["busy"]
-    target["memory"] = source["memory"]
-    target["sram"] = source["sram"]
-    target["vector"] = source["vector"]
-    target["macs"] = source["macs"]
-    target["vector_ops"] = source["vector_ops"]
-    target["reg_bytes"] = source["reg_bytes"]
-    target["sram_read_bytes"] = source["sram_read_bytes"]
-    target["sram_write_bytes"] = source["sram_write_bytes"]
-    target["noc_bytes"] = source["noc_bytes"]
-    target["dram_read_bytes"] = source["dram_read_bytes"]
-    target["dram_write_bytes"] = source["dram_write_bytes"]
-    target["act_reads"] = source["act_reads"]
-    target["weight_reads"] = source["weight_reads"]
-    target["out_writes"] = source["out_writes"]
-    target["blocks"] = source["blocks"]
+    return bool(out["act_reads"] + out["weight_reads"] < best["act_reads"] + best["weight_reads"])
 
 
 @kernel
 def _try(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
     """Price the mapping in ``q``; keep it where it beats the best. Returns whether any is kept."""
-    if gemm_tile(op, q, p, trial) != OK:
+    if gemm_cost(op, q, p, trial) != OK:
         return found
     if found == 0 or _better(trial, best):
         copy_mapping(q, best_q)
-        _copy_demand(trial, best)
+        best["cycles"] = trial["cycles"]
+        best["dram_read_bytes"] = trial["dram_read_bytes"]
+        best["dram_write_bytes"] = trial["dram_write_bytes"]
+        best["act_reads"] = trial["act_reads"]
+        best["weight_reads"] = trial["weight_reads"]
         return 1
     return found
+
+
+@kernel
+def _useless(q: Any, tiles_m: int, tiles_n: int) -> bool:
+    """Keeping an operand that no core would read twice anyway only costs SRAM."""
+    if q["keep"] == KEEP_ACT:
+        return bool(tiles_n <= q["grid_n"])
+    return bool(q["keep"] == KEEP_WEIGHT and tiles_m <= q["grid_m"])
 
 
 @kernel
@@ -141,27 +132,28 @@ def _search_shapes(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, 
     unit_m, _, unit_n = _units(p, q["dataflow"])
     grain_m = unit_m if unit_m > 0 else max(1, p["reuse_rows"])
     grain_n = unit_n if unit_n > 0 else 1
-    count = op["count"]
-    share_m = op["m"] if count >= q["grid_m"] else _cd(op["m"], _cd(q["grid_m"], count))
-    share_n = _cd(op["n"], q["grid_n"])
+    m, n, count = op["m"], op["n"], op["count"]
+    share_m = m if count >= q["grid_m"] else _cd(m, _cd(q["grid_m"], count))
+    share_n = _cd(n, q["grid_n"])
     work = op["macs"] / (p["rows"] * p["cols"] * p["arrays"] * p["cores"])
     per_cycle = p["efficiency"] * p["bytes_per_cycle"]
+    whole_m = _round_up(m, grain_m)
     parts = 1
     while parts <= MAX_PARTS:
-        tile_m = min(_round_up(_cd(share_m, parts), grain_m), _round_up(op["m"], grain_m))
+        tile_m = min(_round_up(_cd(share_m, parts), grain_m), whole_m)
         q["tile_m"] = tile_m
-        widest = _widest_n(op, q, p, _cd(_cd(op["m"], tile_m), q["grid_m"]))
+        tiles_m = _cd(m, tile_m)
+        widest = _widest_n(op, q, p, _cd(tiles_m, q["grid_m"]))
         tile_n = widest // grain_n * grain_n if widest >= grain_n else 0
-        if tile_n == 0 and widest >= op["n"]:
+        if tile_n == 0 and widest >= n:
             tile_n = widest
         if tile_n > 0:
             pieces = _cd(share_n, tile_n)
             q["tile_n"] = min(_round_up(_cd(share_n, pieces), grain_n), tile_n)
-            if found == 0 or _floor(op, q, p, work, per_cycle) <= best["cycles"]:
+            wanted = not _useless(q, tiles_m, _cd(n, q["tile_n"]))
+            if wanted and (found == 0 or _floor(op, q, p, work, per_cycle) < best["cycles"]):
                 found = _try(op, q, p, trial, best_q, best, found)
-            if pieces == 1 and q["keep"] != KEEP_WEIGHT and tile_m <= p["rows"]:
-                break
-            if pieces == 1 and parts >= 4:
+            if pieces == 1 and (parts >= 4 or tile_m <= p["rows"]):
                 break
         if tile_m <= grain_m or tile_m == 1:
             break
@@ -170,19 +162,44 @@ def _search_shapes(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, 
 
 
 @kernel
+def _shallow(op: Any, p: Any) -> int:
+    """The least k tile that fills the array and ends on memory requests: the first load is as short as can be.
+
+    Only the first load depends on the k tile where k is not streamed, so nothing deeper can be faster.
+    """
+    rows = p["rows"]
+    bits = min(op["a_bits"], op["w_bits"])
+    times = 1
+    while times < 64 and rows * times * bits % (8 * p["request_bytes"]) != 0:
+        times *= 2
+    return rows * times if times < 64 and op["k"] * bits % (8 * p["request_bytes"]) == 0 else rows
+
+
+@kernel
 def _search_depths(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
-    """The k tiles worth trying: one array height, a few, and everything."""
+    """The k tiles worth trying: shallow ones, and where k streams (output stationary) deep ones as well."""
     k = op["k"]
-    grain = max(1, p["rows"])
-    q["tile_k"] = k
+    q["tile_k"] = min(k, _shallow(op, p))
     found = _search_shapes(op, q, p, trial, best_q, best, found)
-    if k > grain:
-        q["tile_k"] = grain
+    if q["dataflow"] != OS:
+        return found
+    deep = q["tile_k"] * 8
+    while deep < k:
+        q["tile_k"] = deep
         found = _search_shapes(op, q, p, trial, best_q, best, found)
-        if (q["dataflow"] == OS or found == 0) and k > 8 * grain:
-            q["tile_k"] = 8 * grain
-            found = _search_shapes(op, q, p, trial, best_q, best, found)
-    return found
+        deep *= 8
+    q["tile_k"] = k
+    return _search_shapes(op, q, p, trial, best_q, best, found)
+
+
+@kernel
+def _try_gemmini(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
+    """The heuristic as one more candidate, so that the search is never slower than it."""
+    gemmini_mapping(op, p, q)
+    work = op["macs"] / (p["rows"] * p["cols"] * p["arrays"] * p["cores"])
+    if found == 1 and _floor(op, q, p, work, p["efficiency"] * p["bytes_per_cycle"]) >= best["cycles"]:
+        return found
+    return _try(op, q, p, trial, best_q, best, found)
 
 
 @kernel
@@ -197,8 +214,7 @@ def search_gemm(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> 
     Returns:
         ``OK`` or the reason why nothing fits.
     """
-    gemmini_mapping(op, p, q)
-    found = _try(op, q, p, trial, best_q, best, 0)
+    found = 0
     q["deal"] = GRID
     cores = p["cores"]
     for dataflow in range(3):
@@ -213,7 +229,9 @@ def search_gemm(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> 
             for keep in (KEEP_NONE, KEEP_ACT, KEEP_WEIGHT):
                 q["keep"] = keep
                 found = _search_depths(op, q, p, trial, best_q, best, found)
-    return OK if found == 1 else NO_SPAD
+    if p["dataflows"] & 1 != 0:
+        found = _try_gemmini(op, q, p, trial, best_q, best, found)
+    return gemm_tile(op, best_q, p, best) if found == 1 else NO_SPAD
 
 
 @kernel

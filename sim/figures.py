@@ -1,0 +1,676 @@
+"""Pictures of Results as PNG files: roofline, breakdown, timeline, comparison.
+
+What they show is computed in sim/figure_data.py; here it is only drawn. matplotlib is imported when a picture is
+drawn, through its Agg canvas, so nothing depends on a display or changes the user's own figures.
+
+Colours are Okabe and Ito's palette (Color Universal Design, 2008), which readers with any common kind of colour
+vision tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sim.figure_data import (
+    ENERGY_GROUPS,
+    LATENCY,
+    Breakdown,
+    Comparison,
+    Cut,
+    Label,
+    Measure,
+    Panel,
+    Point,
+    Roofline,
+    Steps,
+    TimeBar,
+    Timeline,
+    breakdown_data,
+    comparison_data,
+    roofline_data,
+    roofline_labels,
+    short_name,
+    si,
+    time_unit,
+    timeline_data,
+)
+from sim.result import Result
+from workloads.errors import ChipsmithError
+from workloads.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
+__all__ = [
+    "breakdown_data",
+    "breakdown_figure",
+    "comparison_data",
+    "comparison_figure",
+    "roofline_compare_figure",
+    "roofline_data",
+    "roofline_figure",
+    "timeline_data",
+    "timeline_figure",
+]
+
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+SKY, PINK, GREY, BLACK = "#56B4E9", "#CC79A7", "#8C8C8C", "#222222"
+KIND_COLOURS: Mapping[str, str] = {
+    "gemm": BLUE,
+    "attention": RED,
+    "softmax": PINK,
+    "norm": GREEN,
+    "elementwise": ORANGE,
+    "scan": SKY,
+    "gather": GREY,
+    "collective": "#5D3A9B",
+}
+_CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, "#5D3A9B", "#7A6A2B")
+_GROUP_COLOURS = dict(zip(ENERGY_GROUPS, (BLUE, GREEN, ORANGE, PINK, GREY), strict=True))
+_PHASE_MARKERS = {"prefill": "o", "decode": "s", "mixed": "D"}
+_PHASE_COLOURS = {"prefill": BLUE, "decode": ORANGE, "mixed": GREEN}
+_DPI = 160
+_STYLE: Mapping[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.labelcolor": BLACK,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+}
+
+
+@contextmanager
+def _picture(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """An empty figure of so many inches that is written to ``path`` when the block ends well."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(dict(_STYLE)):
+        figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        yield figure
+        with whole_file(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+
+
+def _settle(figure: Figure) -> None:
+    """Fix the layout, so that what is measured now stays where it is."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+
+
+def _text_colour(background: str) -> str:
+    """Black or white, whichever reads better (ITU-R BT.601 luma)."""
+    red, green, blue = (int(background[i : i + 2], 16) for i in (1, 3, 5))
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else BLACK
+
+
+def _kind_colour(kind: str) -> str:
+    return KIND_COLOURS.get(kind, "#666666")
+
+
+# Roofline
+
+
+def roofline_figure(result: Result, path: str | Path) -> None:
+    """Draw the roofline of a result: operators as points of the size of their time, under the chip's ceilings.
+
+    Raises:
+        ChipsmithError: no operator has both operations and off-chip traffic, or the path cannot be written.
+    """
+    data = roofline_data(result)
+    _need_points([data])
+    with _picture(Path(path), 9.0, 6.0) as figure:
+        axes = figure.add_subplot()
+        axes.set_title(f"Roofline: {data.title}")
+        _roofline_frame(axes, [data])
+        _draw_roofs(axes, data, BLACK)
+        _draw_ridge(axes, data)
+        for kind in dict.fromkeys(p.kind for p in data.points):
+            points = [p for p in data.points if p.kind == kind]
+            _scatter(axes, points, _kind_colour(kind), "o", kind)
+        _legend_below(axes, _sizes_note(data))
+        _settle(figure)
+        _roof_labels(axes, data, BLACK)
+        _place_labels(axes, roofline_labels(data.points), data.points)
+
+
+def roofline_compare_figure(results: Sequence[Result], path: str | Path) -> None:
+    """Draw several results in one roofline: a colour per chip, a marker per phase, large markers for whole traces.
+
+    Raises:
+        ChipsmithError: no results, or one without any operator that has operations and off-chip traffic.
+    """
+    datas = [roofline_data(result) for result in results]
+    _need_points(datas)
+    chips = list(dict.fromkeys(data.chip for data in datas))
+    colours = {chip: _CYCLE[i % len(_CYCLE)] for i, chip in enumerate(chips)}
+    with _picture(Path(path), 9.5, 6.4) as figure:
+        axes = figure.add_subplot()
+        models = ", ".join(dict.fromkeys(str(r.trace.meta.get("model") or r.trace.name) for r in results))
+        axes.set_title(f"Roofline: {models} on {', '.join(chips)}")
+        _roofline_frame(axes, datas)
+        for chip in chips:
+            _draw_roofs(axes, next(data for data in datas if data.chip == chip), colours[chip])
+        for data in datas:
+            _draw_whole(axes, data, colours[data.chip])
+        _legend_below(axes, "large: whole trace\nsmall: operators,\narea ~ share of time")
+        _settle(figure)
+        for chip in chips:
+            _roof_labels(axes, next(data for data in datas if data.chip == chip), colours[chip])
+
+
+def _need_points(datas: Sequence[Roofline]) -> None:
+    if not datas:
+        raise ChipsmithError("results", None, "at least one result is needed")
+    for data in datas:
+        if not data.points:
+            raise ChipsmithError("roofline", data.title, "no operator has both operations and off-chip traffic")
+
+
+def _roofline_frame(axes: Axes, datas: Sequence[Roofline]) -> None:
+    """Log axes that hold all points, ridges and ceilings with room to spare."""
+    xs = [p.intensity for data in datas for p in data.points] + [d.ridge for d in datas if d.ridge]
+    rates = [p.rate for data in datas for p in data.points]
+    tops = [roof.rate for data in datas for roof in data.compute]
+    axes.set(xscale="log", yscale="log", xlim=(min(xs) / 3, max(xs) * 6))
+    axes.set_ylim(min(rates) / 3, max(rates + tops) * 3)
+    axes.set_xlabel("Arithmetic intensity (operations per byte of off-chip traffic)")
+    axes.set_ylabel("Performance (operations per second)")
+    axes.yaxis.set_major_formatter(lambda value, _: si(value, "OP/s"))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.grid(True, which="major")
+
+
+def _draw_roofs(axes: Axes, data: Roofline, colour: str) -> None:
+    """Memory slopes up to the highest ceiling; compute ceilings from where the fastest memory reaches them."""
+    low, high = axes.get_xlim()
+    top = data.compute[0].rate if data.compute else axes.get_ylim()[1]
+    for memory in data.memory:
+        for bandwidth, style in ((memory.peak, "-"), (memory.streaming, "--")):
+            end = min(high, top / bandwidth)
+            axes.plot([low, end], [low * bandwidth, end * bandwidth], style, color=colour, linewidth=1.4, zorder=2)
+    for roof in data.compute:
+        begin = roof.rate / data.memory[0].peak if data.memory else low
+        style = "-" if roof.matrix else ":"
+        axes.plot([max(low, begin), high], [roof.rate] * 2, style, color=colour, linewidth=1.4, zorder=2)
+
+
+def _draw_ridge(axes: Axes, data: Roofline) -> None:
+    if data.ridge is None:
+        return
+    bottom = axes.get_ylim()[0]
+    axes.plot([data.ridge] * 2, [bottom, data.compute[0].rate], ":", color=GREY, linewidth=1.0, zorder=1)
+    axes.annotate(
+        f"ridge {data.ridge:.3g} OP/byte",
+        (data.ridge, bottom),
+        xytext=(4, 5),
+        textcoords="offset points",
+        color="#555555",
+        fontsize=9,
+    )
+
+
+def _scatter(
+    axes: Axes, points: Sequence[Point], colour: str, marker: str, label: str | None, alpha: float = 0.8
+) -> None:
+    """Points whose area is their share of the time."""
+    axes.scatter(
+        [p.intensity for p in points],
+        [p.rate for p in points],
+        s=[_area(p) for p in points],
+        color=colour,
+        marker=marker,
+        alpha=alpha,
+        edgecolors="white",
+        linewidths=0.8,
+        zorder=4,
+        label=label,
+    )
+
+
+def _area(point: Point) -> float:
+    """Marker area in square points: 1600 for an operator that takes all the time, at least 24."""
+    return max(24.0, 1600.0 * point.share)
+
+
+def _draw_whole(axes: Axes, data: Roofline, colour: str) -> None:
+    """One result of a comparison: its operators faintly, the whole trace boldly."""
+    marker = _PHASE_MARKERS.get(data.phase, "D")
+    _scatter(axes, data.points, colour, marker, None, alpha=0.25)
+    if data.total is not None:
+        axes.scatter(
+            [data.total.intensity],
+            [data.total.rate],
+            s=150,
+            color=colour,
+            marker=marker,
+            edgecolors=BLACK,
+            linewidths=1.2,
+            zorder=5,
+            label=f"{data.chip} {data.phase}",
+        )
+
+
+def _sizes_note(data: Roofline) -> str:
+    left = (
+        f"\nnot shown (no operations\nor no off-chip traffic):\n{len(data.left_out)} operators" if data.left_out else ""
+    )
+    return f"area of a point ~ share of time{left}"
+
+
+def _legend_below(axes: Axes, note: str) -> None:
+    """Legend in the lower right corner, where no roofline has points, with markers of one size."""
+    legend = axes.legend(loc="lower right", title=note, title_fontsize=8.5, fontsize=9, alignment="left")
+    for handle in legend.legend_handles:
+        if handle is not None and hasattr(handle, "set_sizes"):
+            handle.set_sizes([60])
+
+
+def _roof_labels(axes: Axes, data: Roofline, colour: str) -> None:
+    """Names and figures of the ceilings, memory labels along their slope."""
+    low, high = axes.get_xlim()
+    for roof in data.compute:
+        name = f"{data.chip} {roof.engine}" if colour != BLACK else f"{roof.engine} peak"
+        text = f"{name} {roof.formats}: {si(roof.rate, 'OP/s')}".replace("  ", " ")
+        axes.annotate(
+            text,
+            (high, roof.rate),
+            xytext=(-3, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+            color=colour,
+        )
+    for memory in data.memory:
+        _slope_label(axes, memory.peak, f"{memory.memory} peak {si(memory.peak, 'B/s')}", colour, above=True)
+        share = memory.streaming / memory.peak
+        _slope_label(axes, memory.streaming, f"streaming {share:.0%}", colour, above=False)
+
+
+def _slope_label(axes: Axes, bandwidth: float, text: str, colour: str, above: bool) -> None:
+    """Text along a memory slope, near its lower left end."""
+    from math import atan2, degrees
+
+    low, bottom = axes.get_xlim()[0], axes.get_ylim()[0]
+    begin = max(low, bottom / bandwidth) * 1.25
+    x0, y0 = axes.transData.transform((begin, begin * bandwidth))
+    x1, y1 = axes.transData.transform((begin * 10, begin * 10 * bandwidth))
+    axes.annotate(
+        text,
+        (begin, begin * bandwidth),
+        xytext=(0, 3 if above else -3),
+        textcoords="offset points",
+        rotation=degrees(atan2(y1 - y0, x1 - x0)),
+        rotation_mode="anchor",
+        va="bottom" if above else "top",
+        fontsize=9,
+        color=colour,
+    )
+
+
+_OFFSETS = tuple(
+    (dx * reach, dy * reach, ha, va)
+    for reach in (1.0, 1.8, 2.8, 4.0, 5.5)
+    for dx, dy, ha, va in (
+        (1.0, -0.6, "left", "top"),
+        (1.0, 0.6, "left", "bottom"),
+        (-1.0, 0.6, "right", "bottom"),
+        (-1.0, -0.6, "right", "top"),
+        (0.0, -1.2, "center", "top"),
+        (0.0, 1.2, "center", "bottom"),
+    )
+)
+
+
+def _place_labels(axes: Axes, labels: Sequence[Label], points: Sequence[Point]) -> None:
+    """Put every label where it covers neither a point, nor another text, nor the frame; leave it out if it can't."""
+    figure = axes.figure
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # Agg canvases have one, the base class not
+    taken = [_point_box(axes, point) for point in points]
+    taken += [text.get_window_extent(renderer) for text in axes.texts]
+    legend = axes.get_legend()
+    taken += [legend.get_window_extent(renderer)] if legend is not None else []
+    inside = axes.get_window_extent(renderer)
+    for label in labels:
+        for dx, dy, ha, va in _OFFSETS:
+            text = _annotate(axes, label, (dx * 14, dy * 14), ha, va)
+            box = text.get_window_extent(renderer).padded(2)
+            fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+            if fits and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            text.remove()
+
+
+def _annotate(axes: Axes, label: Label, offset: tuple[float, float], ha: str, va: str) -> Text:
+    return axes.annotate(
+        f"{label.text} ({label.share:.0%})",
+        (label.intensity, label.rate),
+        xytext=offset,
+        textcoords="offset points",
+        ha=ha,
+        va=va,
+        fontsize=9,
+        color=BLACK,
+        zorder=6,
+        arrowprops={"arrowstyle": "-", "color": "#777777", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3},
+    )
+
+
+def _point_box(axes: Axes, point: Point) -> Bbox:
+    """Square around a point's marker, in pixels."""
+    from matplotlib.transforms import Bbox
+
+    x, y = axes.transData.transform((point.intensity, point.rate))
+    half = _area(point) ** 0.5 / 2 * _DPI / 72
+    return Bbox.from_extents(x - half, y - half, x + half, y + half)
+
+
+# Breakdown
+
+
+def breakdown_figure(result: Result, path: str | Path) -> None:
+    """Draw where time, energy and area of a result go.
+
+    Raises:
+        ChipsmithError: the path cannot be written.
+    """
+    data = breakdown_data(result)
+    tall = max(5.6, 0.34 * len(data.times) + 2.4, 0.3 * (len(data.energy_j) + len(data.area_mm2)) + 2.4)
+    with _picture(Path(path), 12.0, tall) as figure:
+        figure.suptitle(f"Breakdown: {data.title}", x=0.01, ha="left", fontweight="bold", fontsize=12)
+        left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1.0), wspace=0.03)
+        limits, times = left.subplots(2, 1, gridspec_kw={"height_ratios": (0.55, len(data.times))})
+        energy, area = right.subplots(
+            2, 1, gridspec_kw={"height_ratios": (len(data.energy_j) + 0.6, len(data.area_mm2) + 0.6)}
+        )
+        colours = _limit_colours(data)
+        _draw_limits(limits, data, colours)
+        _draw_times(times, data, colours)
+        _draw_energy(energy, data)
+        _draw_area(area, data)
+
+
+def _limit_colours(data: Breakdown) -> dict[str, str]:
+    """Engines blue and green, memories orange, fixed latency grey: one colour per limit."""
+    names = dict.fromkeys([*data.limits, *(name for bar in data.times for name in bar.parts_s)])
+    colours: dict[str, str] = {LATENCY: "#BBBBBB"}
+    memories = iter((ORANGE, RED, "#7A6A2B"))
+    others = iter((BLUE, GREEN, SKY, PINK, "#5D3A9B", "#004D40"))
+    for name in sorted(set(names) - {LATENCY}):
+        colours[name] = next(memories if name.startswith("memory:") else others, "#666666")
+    return colours
+
+
+def _draw_limits(axes: Axes, data: Breakdown, colours: Mapping[str, str]) -> None:
+    """One bar of shares: what limits how much of the time."""
+    begin = 0.0
+    for name, share in data.limits.items():
+        axes.barh([0], [share], left=[begin], color=colours[name], edgecolor="white", height=0.8)
+        if share >= 0.08:
+            text = f"{name} {share:.0%}" if share >= 0.2 else f"{share:.0%}"
+            axes.text(begin + share / 2, 0, text, ha="center", va="center", color=_text_colour(colours[name]))
+        begin += share
+    axes.set(xlim=(0, max(begin, 1e-9)), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.set_title("What limits the operators' time")
+
+
+def _draw_times(axes: Axes, data: Breakdown, colours: Mapping[str, str]) -> None:
+    longest = max(bar.total_s for bar in data.times)
+    unit_s, unit = time_unit(longest)
+    whole = sum(bar.total_s for bar in data.times)
+    for row, bar in enumerate(data.times):
+        begin = 0.0
+        for name, seconds in _in_order(bar, colours):
+            axes.barh([row], [seconds / unit_s], left=[begin / unit_s], color=colours[name], height=0.72)
+            begin += seconds
+        share = f"{si(bar.total_s, 's')}  {bar.total_s / whole:.1%}"
+        axes.annotate(share, (begin / unit_s, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(data.times)), [bar.name for bar in data.times])
+    axes.set(xlim=(0, longest / unit_s * 1.32), ylim=(len(data.times) - 0.4, -0.6))
+    axes.set_xlabel(f"time of all iterations ({unit})")
+    axes.set_title(f"Time by operator (step takes {si(data.latency_s, 's')})")
+    axes.grid(True, axis="x")
+    _part_legend(axes, data, colours)
+
+
+def _in_order(bar: TimeBar, colours: Mapping[str, str]) -> Iterable[tuple[str, float]]:
+    """Engines first, then what memory adds, then latency: the same order in every bar."""
+    rank = {name: i for i, name in enumerate(colours)}
+    engines_first = sorted(bar.parts_s, key=lambda n: (n == LATENCY, ":" in n, rank[n]))
+    return ((name, bar.parts_s[name]) for name in engines_first)
+
+
+def _part_legend(axes: Axes, data: Breakdown, colours: Mapping[str, str]) -> None:
+    from matplotlib.patches import Patch
+
+    used = {name for bar in data.times for name in bar.parts_s}
+    words = {LATENCY: "fixed latency"}
+    handles = [
+        Patch(color=colour, label=words.get(name, f"waiting for {name}" if ":" in name else f"{name} busy"))
+        for name, colour in sorted(colours.items(), key=lambda item: (item[0] == LATENCY, ":" in item[0], item[0]))
+        if name in used
+    ]
+    axes.legend(handles=handles, loc="lower right", fontsize=9)
+
+
+def _draw_energy(axes: Axes, data: Breakdown) -> None:
+    from matplotlib.patches import Patch
+
+    colours = [_GROUP_COLOURS.get(data.energy_group[name], GREY) for name in data.energy_j]
+    _plain_bars(axes, data.energy_j, colours, lambda value: si(value, "J"), data.total_energy_j)
+    groups = dict.fromkeys(data.energy_group.values())
+    handles = [Patch(color=_GROUP_COLOURS.get(group, GREY), label=group) for group in groups]
+    axes.legend(handles=handles, loc="lower right", fontsize=9)
+    axes.set_title(f"Energy by component ({si(data.total_energy_j, 'J')} a step)")
+    axes.set_xlabel("energy (J)")
+
+
+def _draw_area(axes: Axes, data: Breakdown) -> None:
+    owners = list(dict.fromkeys(sorted(name.split(".")[0] for name in data.area_mm2)))
+    colours = [_CYCLE[owners.index(name.split(".")[0]) % len(_CYCLE)] for name in data.area_mm2]
+    _plain_bars(axes, data.area_mm2, colours, lambda value: f"{value:.3g} mm²", data.total_area_mm2)
+    axes.set_title(f"Area by modelled block ({data.total_area_mm2:.4g} mm²)")
+    axes.set_xlabel("area (mm²)")
+
+
+def _plain_bars(
+    axes: Axes, values: Mapping[str, float], colours: Sequence[str], text: Callable[[float], str], total: float
+) -> None:
+    """Horizontal bars with value and share behind each."""
+    axes.barh(range(len(values)), list(values.values()), color=list(colours), height=0.72)
+    for row, value in enumerate(values.values()):
+        label = f"{text(value)}  {value / total:.1%}"
+        axes.annotate(label, (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.set(xlim=(0, max(values.values(), default=1.0) * 1.32), ylim=(len(values) - 0.4, -0.6))
+    axes.grid(True, axis="x")
+
+
+# Timeline
+
+
+def timeline_figure(result: Result, path: str | Path) -> None:
+    """Draw one iteration of every block: engines as rows, then the use of every shared resource.
+
+    Raises:
+        ChipsmithError: the path cannot be written.
+    """
+    data = timeline_data(result)
+    unit_s, unit = time_unit(data.span_s)
+    heights = (0.75 * len(data.rows) + 0.2, *(0.75 for _ in data.uses))
+    with _picture(Path(path), 12.0, sum(heights) + 1.7) as figure:
+        figure.suptitle(f"Timeline: {data.title}", x=0.01, ha="left", fontweight="bold", fontsize=12)
+        grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})
+        gantt, *others = grid[:, 0]
+        _draw_gantt(gantt, data, unit_s)
+        for axes, (name, steps) in zip(others, data.uses.items(), strict=True):
+            _draw_use(axes, name, steps, unit_s)
+        for axes in grid[:, 0]:
+            for cut in data.cuts:
+                _draw_cut(axes, cut, unit_s)
+        last = grid[-1, 0]
+        last.set_xlim(0, data.span_s / unit_s)
+        last.set_xlabel(f"time within the iterations drawn ({unit}); the whole step takes {si(data.latency_s, 's')}")
+        _settle(figure)
+        _label_bars(gantt, data, unit_s)
+        _label_cuts(gantt, data, unit_s)
+
+
+def _draw_gantt(axes: Axes, data: Timeline, unit_s: float) -> None:
+    from matplotlib.patches import Patch
+
+    for bar in data.bars:
+        axes.barh(
+            [data.rows.index(bar.row)],
+            [(bar.end_s - bar.begin_s) / unit_s],
+            left=[bar.begin_s / unit_s],
+            height=0.8,
+            color=_kind_colour(bar.kind),
+            edgecolor="white",
+            linewidth=0.5,
+        )
+    axes.set_yticks(range(len(data.rows)), data.rows)
+    axes.set_ylim(len(data.rows) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    kinds = dict.fromkeys(bar.kind for bar in data.bars)
+    handles = [Patch(color=_kind_colour(kind), label=kind) for kind in kinds]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles), fontsize=9)
+
+
+def _draw_use(axes: Axes, name: str, steps: Steps, unit_s: float) -> None:
+    """Filled steps, at most 100 %."""
+    axes.stairs(steps.share.clip(0, 1), steps.edges_s / unit_s, fill=True, color=SKY, alpha=0.75)
+    axes.set(ylim=(0, 1.05), yticks=(0, 0.5, 1), yticklabels=("0", "50 %", "100 %"))
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_ylabel(f"{name}\nin use", rotation=0, ha="right", va="center", fontsize=9)
+    axes.grid(True, axis="y")
+
+
+def _draw_cut(axes: Axes, cut: Cut, unit_s: float) -> None:
+    axes.axvspan(cut.begin_s / unit_s, cut.end_s / unit_s, facecolor="#F2F2F2", edgecolor="#BBBBBB", hatch="///", lw=0)
+
+
+def _label_cuts(axes: Axes, data: Timeline, unit_s: float) -> None:
+    for cut in data.cuts:
+        axes.text(
+            (cut.begin_s + cut.end_s) / 2 / unit_s,
+            (len(data.rows) - 1) / 2,
+            f"{cut.block}: {cut.iterations} more, {si(cut.skipped_s, 's')}",
+            rotation=90,
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color=BLACK,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )
+
+
+def _label_bars(axes: Axes, data: Timeline, unit_s: float) -> None:
+    """Names in the bars that have room, upright where only that fits."""
+    renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]  # Agg canvases have one
+    scale = axes.transData.transform
+    height = 0.8 * abs(scale((0, 0))[1] - scale((0, 1))[1])
+    for bar in data.bars:
+        width = float(scale((bar.end_s / unit_s, 0))[0] - scale((bar.begin_s / unit_s, 0))[0])
+        text = axes.text(
+            (bar.begin_s + bar.end_s) / 2 / unit_s,
+            data.rows.index(bar.row),
+            short_name(bar.name),
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color=_text_colour(_kind_colour(bar.kind)),
+        )
+        if text.get_window_extent(renderer).width + 4 <= width:
+            continue
+        text.set_rotation(90)
+        box = text.get_window_extent(renderer)
+        if box.width + 2 > width or box.height + 2 > height:
+            text.remove()
+
+
+# Comparison
+
+
+def comparison_figure(results: Sequence[Result], path: str | Path) -> None:
+    """Draw chips side by side: time to first token, time per output token, energy per token, area.
+
+    Bars carry the error interval where validation gives one.
+
+    Raises:
+        ChipsmithError: no results, two of the same chip, model and phase, or the path cannot be written.
+    """
+    data = comparison_data(results)
+    longest = max(len(line) for label in data.labels for line in label.split("\n"))
+    rows, columns = (len(data.panels) + 1) // 2, 2
+    width = max(9.0, 2 * len(data.labels) * max(0.9, 0.095 * longest) + 2.0)
+    with _picture(Path(path), width, 3.1 * rows + 0.5) as figure:
+        title = f"{', '.join(data.models)}: {len(data.labels)} chip{'s' if len(data.labels) > 1 else ''} compared"
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, panel in zip(grid, data.panels, strict=False):
+            _draw_panel(axes, panel, data)
+        for axes in grid[len(data.panels) :]:
+            axes.set_visible(False)
+
+
+def _draw_panel(axes: Axes, panel: Panel, data: Comparison) -> None:
+    width = 0.8 / len(panel.series)
+    values = [m.value for row in panel.series.values() for m in row if m.value is not None]
+    wide = max(values) > 50 * min(values) > 0
+    for place, (name, row) in enumerate(panel.series.items()):
+        colour = _PHASE_COLOURS.get(name, GREY)
+        for number, measure in enumerate(row):
+            if measure.value is not None:
+                at = number + (place - (len(panel.series) - 1) / 2) * width
+                _draw_measure(axes, at, width, measure, panel.unit, colour)
+    axes.set_title(f"{panel.name} ({panel.unit})")
+    axes.set_xticks(range(len(data.labels)), data.labels)
+    axes.set_xlim(-0.6, len(data.labels) - 0.4)
+    if wide:
+        axes.set_yscale("log")
+        axes.set_ylim(min(values) / 2, max(values) * 2.5)
+    else:
+        axes.set_ylim(0, max(values) * 1.18)
+    axes.yaxis.set_major_formatter(lambda value, _: si(value, panel.unit) if panel.unit in {"s", "J"} else f"{value:g}")
+    axes.grid(True, axis="y")
+    if len(panel.series) > 1:
+        _series_legend(axes, panel)
+
+
+def _draw_measure(axes: Axes, at: float, width: float, measure: Measure, unit: str, colour: str) -> None:
+    value = measure.value or 0.0
+    error = value * measure.interval_pct / 100 if measure.interval_pct else 0.0
+    axes.bar([at], [value], width=width * 0.92, color=colour)
+    if error:
+        axes.errorbar([at], [value], yerr=[error], color=BLACK, capsize=3, linewidth=1)
+    text = si(value, unit) if unit in {"s", "J"} else f"{value:.3g}"
+    axes.annotate(text, (at, value + error), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
+
+
+def _series_legend(axes: Axes, panel: Panel) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=_PHASE_COLOURS.get(name, GREY), label=name) for name in panel.series]
+    axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(handles), fontsize=9)

@@ -37,12 +37,11 @@ _SHARED_LABEL_DECADES = 0.05  # points closer than this on both axes get one lab
 
 
 def si(value: float, unit: str) -> str:
-    """Three significant digits with an SI prefix: ``614 GB/s``."""
+    """Three significant digits with an SI prefix: ``614 GB/s``, ``62.0 ms``."""
     scale, prefix = next(((s, p) for s, p in _PREFIXES if abs(value) >= s * 0.9995), (1e-9, "n"))
     number = value / scale
     digits = 0 if abs(number) >= 99.95 else 1 if abs(number) >= 9.995 else 2
-    text = f"{number:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {prefix}{unit}" if value else f"0 {unit}"
+    return f"{number:.{digits}f} {prefix}{unit}" if value else f"0 {unit}"
 
 
 def time_unit(longest_s: float) -> tuple[float, str]:
@@ -347,8 +346,11 @@ def _merged(bars: Sequence[TimeBar]) -> TimeBar:
 def time_parts_s(op: OpResult) -> dict[str, float]:
     """An operator's duration, all iterations: engine, what the slowest resource adds, fixed latency."""
     resource, need = max(op.needs_s.items(), key=lambda item: item[1], default=("", 0.0))
-    parts = {op.engine: op.busy_s, resource: max(0.0, need - op.busy_s), LATENCY: op.fixed_s}
-    return {name: seconds * op.count for name, seconds in parts.items() if seconds > 0}
+    parts: dict[str, float] = {}
+    for name, seconds in ((op.engine, op.busy_s), (resource, need - op.busy_s), (LATENCY, op.fixed_s)):
+        if seconds > 0:
+            parts[name] = parts.get(name, 0.0) + seconds * op.count
+    return parts
 
 
 # Timeline

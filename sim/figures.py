@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,9 @@ from workloads.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
@@ -76,7 +79,7 @@ _GROUP_COLOURS = dict(zip(ENERGY_GROUPS, (BLUE, GREEN, ORANGE, PINK, GREY), stri
 _PHASE_MARKERS = {"prefill": "o", "decode": "s", "mixed": "D"}
 _PHASE_COLOURS = {"prefill": BLUE, "decode": ORANGE, "mixed": GREEN}
 _DPI = 160
-_STYLE: Mapping[str, Any] = {
+_STYLE: Any = {  # matplotlib types the keys as one Literal of all of its settings
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 11,
@@ -93,6 +96,7 @@ _STYLE: Mapping[str, Any] = {
     "ytick.color": "#444444",
     "legend.frameon": False,
     "hatch.linewidth": 0.6,
+    "text.parse_math": False,
 }
 
 
@@ -103,7 +107,7 @@ def _picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context(dict(_STYLE)):
+    with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         yield figure
@@ -121,6 +125,12 @@ def _text_colour(background: str) -> str:
     """Black or white, whichever reads better (ITU-R BT.601 luma)."""
     red, green, blue = (int(background[i : i + 2], 16) for i in (1, 3, 5))
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else BLACK
+
+
+def _tick(value: float, unit: str) -> str:
+    """Axis label with as few digits as say it."""
+    number, space, rest = si(value, unit).partition(" ")
+    return (number.rstrip("0").rstrip(".") if "." in number else number) + space + rest
 
 
 def _kind_colour(kind: str) -> str:
@@ -147,9 +157,9 @@ def roofline_figure(result: Result, path: str | Path) -> None:
         for kind in dict.fromkeys(p.kind for p in data.points):
             points = [p for p in data.points if p.kind == kind]
             _scatter(axes, points, _kind_colour(kind), "o", kind)
-        _legend_below(axes, _sizes_note(data))
+        _kind_legend(axes, data)
         _settle(figure)
-        _roof_labels(axes, data, BLACK)
+        _roof_labels(axes, data)
         _place_labels(axes, roofline_labels(data.points), data.points)
 
 
@@ -169,13 +179,15 @@ def roofline_compare_figure(results: Sequence[Result], path: str | Path) -> None
         axes.set_title(f"Roofline: {models} on {', '.join(chips)}")
         _roofline_frame(axes, datas)
         for chip in chips:
-            _draw_roofs(axes, next(data for data in datas if data.chip == chip), colours[chip])
+            _draw_roofs(axes, _matrix_only(next(d for d in datas if d.chip == chip)), colours[chip])
         for data in datas:
             _draw_whole(axes, data, colours[data.chip])
-        _legend_below(axes, "large: whole trace\nsmall: operators,\narea ~ share of time")
-        _settle(figure)
-        for chip in chips:
-            _roof_labels(axes, next(data for data in datas if data.chip == chip), colours[chip])
+        _compare_legend(axes, datas, colours)
+
+
+def _matrix_only(data: Roofline) -> Roofline:
+    """Without the ceilings of vector engines, unless there is no other."""
+    return replace(data, compute=tuple(roof for roof in data.compute if roof.matrix) or data.compute)
 
 
 def _need_points(datas: Sequence[Roofline]) -> None:
@@ -191,11 +203,11 @@ def _roofline_frame(axes: Axes, datas: Sequence[Roofline]) -> None:
     xs = [p.intensity for data in datas for p in data.points] + [d.ridge for d in datas if d.ridge]
     rates = [p.rate for data in datas for p in data.points]
     tops = [roof.rate for data in datas for roof in data.compute]
-    axes.set(xscale="log", yscale="log", xlim=(min(xs) / 3, max(xs) * 6))
+    axes.set(xscale="log", yscale="log", xlim=(min(xs) / 3, max(xs) * 20))
     axes.set_ylim(min(rates) / 3, max(rates + tops) * 3)
     axes.set_xlabel("Arithmetic intensity (operations per byte of off-chip traffic)")
     axes.set_ylabel("Performance (operations per second)")
-    axes.yaxis.set_major_formatter(lambda value, _: si(value, "OP/s"))
+    axes.yaxis.set_major_formatter(lambda value, _: _tick(value, "OP/s"))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(True, which="major")
 
@@ -253,61 +265,80 @@ def _area(point: Point) -> float:
 
 
 def _draw_whole(axes: Axes, data: Roofline, colour: str) -> None:
-    """One result of a comparison: its operators faintly, the whole trace boldly."""
+    """One result of a comparison: its operators as small dots, the whole trace boldly."""
     marker = _PHASE_MARKERS.get(data.phase, "D")
-    _scatter(axes, data.points, colour, marker, None, alpha=0.25)
+    dots: dict[str, Any] = {"s": 16, "color": colour, "marker": marker, "alpha": 0.45, "linewidths": 0, "zorder": 4}
+    axes.scatter([p.intensity for p in data.points], [p.rate for p in data.points], **dots)
     if data.total is not None:
-        axes.scatter(
-            [data.total.intensity],
-            [data.total.rate],
-            s=150,
-            color=colour,
-            marker=marker,
-            edgecolors=BLACK,
-            linewidths=1.2,
-            zorder=5,
-            label=f"{data.chip} {data.phase}",
-        )
+        bold: dict[str, Any] = {
+            "s": 100,
+            "color": colour,
+            "marker": marker,
+            "edgecolors": BLACK,
+            "linewidths": 1.1,
+            "zorder": 5,
+        }
+        axes.scatter([data.total.intensity], [data.total.rate], **bold)
 
 
-def _sizes_note(data: Roofline) -> str:
-    left = (
-        f"\nnot shown (no operations\nor no off-chip traffic):\n{len(data.left_out)} operators" if data.left_out else ""
-    )
-    return f"area of a point ~ share of time{left}"
-
-
-def _legend_below(axes: Axes, note: str) -> None:
-    """Legend in the lower right corner, where no roofline has points, with markers of one size."""
-    legend = axes.legend(loc="lower right", title=note, title_fontsize=8.5, fontsize=9, alignment="left")
+def _kind_legend(axes: Axes, data: Roofline) -> None:
+    """Legend in the upper left corner, above the roof, where no point can be; markers of one size."""
+    left = f"; not shown: {len(data.left_out)} without\noperations or off-chip traffic" if data.left_out else ""
+    note = f"area ~ share of time{left}"
+    legend = axes.legend(loc="upper left", title=note, title_fontsize=9, fontsize=9, alignment="left")
     for handle in legend.legend_handles:
-        if handle is not None and hasattr(handle, "set_sizes"):
+        if isinstance(handle, _collection()):
             handle.set_sizes([60])
 
 
-def _roof_labels(axes: Axes, data: Roofline, colour: str) -> None:
-    """Names and figures of the ceilings, memory labels along their slope."""
-    low, high = axes.get_xlim()
+def _collection() -> type[PathCollection]:
+    from matplotlib.collections import PathCollection
+
+    return PathCollection
+
+
+def _compare_legend(axes: Axes, datas: Sequence[Roofline], colours: Mapping[str, str]) -> None:
+    """Chips with their peaks, then the markers of phases and sizes."""
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for chip, colour in colours.items():
+        data = next(data for data in datas if data.chip == chip)
+        handles.append(Line2D([], [], color=colour, linewidth=2.5, label=f"{chip}{_peaks_text(data)}"))
+    for phase in dict.fromkeys(data.phase for data in datas):
+        marker = _PHASE_MARKERS.get(phase, "D")
+        whole = Line2D([], [], color="white", marker=marker, markeredgecolor=BLACK, markersize=9, linestyle="none")
+        whole.set_label(f"{phase}, whole step (dots: operators)")
+        handles.append(whole)
+    axes.legend(handles=handles, loc="upper left", fontsize=9)
+
+
+def _peaks_text(data: Roofline) -> str:
+    peaks = [f"{si(roof.rate, 'OP/s')} {roof.formats}".rstrip() for roof in data.compute if roof.matrix]
+    return "".join(f", {text}" for text in [*peaks, *(si(roof.peak, "B/s") for roof in data.memory)])
+
+
+def _roof_labels(axes: Axes, data: Roofline) -> None:
+    """Names and figures of the ceilings; memory labels along their slope."""
+    high = axes.get_xlim()[1]
     for roof in data.compute:
-        name = f"{data.chip} {roof.engine}" if colour != BLACK else f"{roof.engine} peak"
-        text = f"{name} {roof.formats}: {si(roof.rate, 'OP/s')}".replace("  ", " ")
+        text = " ".join(part for part in (roof.engine, "peak", roof.formats) if part)
         axes.annotate(
-            text,
+            f"{text}: {si(roof.rate, 'OP/s')}",
             (high, roof.rate),
             xytext=(-3, 3),
             textcoords="offset points",
             ha="right",
             fontsize=9,
-            color=colour,
         )
     for memory in data.memory:
-        _slope_label(axes, memory.peak, f"{memory.memory} peak {si(memory.peak, 'B/s')}", colour, above=True)
         share = memory.streaming / memory.peak
-        _slope_label(axes, memory.streaming, f"streaming {share:.0%}", colour, above=False)
+        derated = f" (dashed: {share:.0%} when streaming)" if share < 1 else ""
+        _slope_label(axes, memory.peak, f"{memory.memory} peak {si(memory.peak, 'B/s')}{derated}")
 
 
-def _slope_label(axes: Axes, bandwidth: float, text: str, colour: str, above: bool) -> None:
-    """Text along a memory slope, near its lower left end."""
+def _slope_label(axes: Axes, bandwidth: float, text: str) -> None:
+    """Text along a memory slope, above it, near its lower left end."""
     from math import atan2, degrees
 
     low, bottom = axes.get_xlim()[0], axes.get_ylim()[0]
@@ -317,13 +348,11 @@ def _slope_label(axes: Axes, bandwidth: float, text: str, colour: str, above: bo
     axes.annotate(
         text,
         (begin, begin * bandwidth),
-        xytext=(0, 3 if above else -3),
+        xytext=(-2, 4),
         textcoords="offset points",
         rotation=degrees(atan2(y1 - y0, x1 - x0)),
         rotation_mode="anchor",
-        va="bottom" if above else "top",
         fontsize=9,
-        color=colour,
     )
 
 
@@ -353,12 +382,19 @@ def _place_labels(axes: Axes, labels: Sequence[Label], points: Sequence[Point]) 
     for label in labels:
         for dx, dy, ha, va in _OFFSETS:
             text = _annotate(axes, label, (dx * 14, dy * 14), ha, va)
-            box = text.get_window_extent(renderer).padded(2)
+            box = _text_box(text, renderer).padded(2)
             fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
             if fits and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
                 break
             text.remove()
+
+
+def _text_box(text: Text, renderer: Any) -> Bbox:
+    """Extent of an annotation's words alone, its line left out."""
+    from matplotlib.text import Text as Words
+
+    return Words.get_window_extent(text, renderer)
 
 
 def _annotate(axes: Axes, label: Label, offset: tuple[float, float], ha: str, va: str) -> Text:
@@ -398,7 +434,7 @@ def breakdown_figure(result: Result, path: str | Path) -> None:
     tall = max(5.6, 0.34 * len(data.times) + 2.4, 0.3 * (len(data.energy_j) + len(data.area_mm2)) + 2.4)
     with _picture(Path(path), 12.0, tall) as figure:
         figure.suptitle(f"Breakdown: {data.title}", x=0.01, ha="left", fontweight="bold", fontsize=12)
-        left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1.0), wspace=0.03)
+        left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1.0), wspace=0.03, squeeze=False)[0]
         limits, times = left.subplots(2, 1, gridspec_kw={"height_ratios": (0.55, len(data.times))})
         energy, area = right.subplots(
             2, 1, gridspec_kw={"height_ratios": (len(data.energy_j) + 0.6, len(data.area_mm2) + 0.6)}
@@ -407,7 +443,7 @@ def breakdown_figure(result: Result, path: str | Path) -> None:
         _draw_limits(limits, data, colours)
         _draw_times(times, data, colours)
         _draw_energy(energy, data)
-        _draw_area(area, data)
+        _draw_area(area, data, {name.removeprefix("memory:"): colour for name, colour in colours.items()})
 
 
 def _limit_colours(data: Breakdown) -> dict[str, str]:
@@ -481,14 +517,29 @@ def _draw_energy(axes: Axes, data: Breakdown) -> None:
     _plain_bars(axes, data.energy_j, colours, lambda value: si(value, "J"), data.total_energy_j)
     groups = dict.fromkeys(data.energy_group.values())
     handles = [Patch(color=_GROUP_COLOURS.get(group, GREY), label=group) for group in groups]
-    axes.legend(handles=handles, loc="lower right", fontsize=9)
-    axes.set_title(f"Energy by component ({si(data.total_energy_j, 'J')} a step)")
+    _legend_under_title(axes, handles)
+    axes.set_title(f"Energy by component ({si(data.total_energy_j, 'J')} a step)", pad=24)
     axes.set_xlabel("energy (J)")
 
 
-def _draw_area(axes: Axes, data: Breakdown) -> None:
-    owners = list(dict.fromkeys(sorted(name.split(".")[0] for name in data.area_mm2)))
-    colours = [_CYCLE[owners.index(name.split(".")[0]) % len(_CYCLE)] for name in data.area_mm2]
+def _legend_under_title(axes: Axes, handles: Sequence[Patch]) -> None:
+    """One row between title and bars, where it hides nothing."""
+    axes.legend(
+        handles=list(handles),
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 0.99),
+        ncols=len(handles),
+        fontsize=8.5,
+        borderaxespad=0.2,
+        columnspacing=1.0,
+        handlelength=1.2,
+        handletextpad=0.5,
+    )
+
+
+def _draw_area(axes: Axes, data: Breakdown, limit_colours: Mapping[str, str]) -> None:
+    """Blocks in the colour of their engine, as in the bars of time."""
+    colours = [limit_colours.get(name.split(".")[0], GREY) for name in data.area_mm2]
     _plain_bars(axes, data.area_mm2, colours, lambda value: f"{value:.3g} mm²", data.total_area_mm2)
     axes.set_title(f"Area by modelled block ({data.total_area_mm2:.4g} mm²)")
     axes.set_xlabel("area (mm²)")
@@ -503,7 +554,7 @@ def _plain_bars(
         label = f"{text(value)}  {value / total:.1%}"
         axes.annotate(label, (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(values)), list(values))
-    axes.set(xlim=(0, max(values.values(), default=1.0) * 1.32), ylim=(len(values) - 0.4, -0.6))
+    axes.set(xlim=(0, max(values.values(), default=1.0) * 1.42), ylim=(len(values) - 0.4, -0.6))
     axes.grid(True, axis="x")
 
 
@@ -642,9 +693,8 @@ def _draw_panel(axes: Axes, panel: Panel, data: Comparison) -> None:
     for place, (name, row) in enumerate(panel.series.items()):
         colour = _PHASE_COLOURS.get(name, GREY)
         for number, measure in enumerate(row):
-            if measure.value is not None:
-                at = number + (place - (len(panel.series) - 1) / 2) * width
-                _draw_measure(axes, at, width, measure, panel.unit, colour)
+            at = number + (place - (len(panel.series) - 1) / 2) * width
+            _draw_measure(axes, at, width, measure, panel.unit, colour)
     axes.set_title(f"{panel.name} ({panel.unit})")
     axes.set_xticks(range(len(data.labels)), data.labels)
     axes.set_xlim(-0.6, len(data.labels) - 0.4)
@@ -653,14 +703,19 @@ def _draw_panel(axes: Axes, panel: Panel, data: Comparison) -> None:
         axes.set_ylim(min(values) / 2, max(values) * 2.5)
     else:
         axes.set_ylim(0, max(values) * 1.18)
-    axes.yaxis.set_major_formatter(lambda value, _: si(value, panel.unit) if panel.unit in {"s", "J"} else f"{value:g}")
+    axes.yaxis.set_major_formatter(
+        lambda value, _: _tick(value, panel.unit) if panel.unit in {"s", "J"} else f"{value:g}"
+    )
     axes.grid(True, axis="y")
     if len(panel.series) > 1:
         _series_legend(axes, panel)
 
 
 def _draw_measure(axes: Axes, at: float, width: float, measure: Measure, unit: str, colour: str) -> None:
-    value = measure.value or 0.0
+    if measure.value is None:
+        axes.text(at, 0.02, "not run", transform=axes.get_xaxis_transform(), rotation=90, ha="center", color=GREY)
+        return
+    value = measure.value
     error = value * measure.interval_pct / 100 if measure.interval_pct else 0.0
     axes.bar([at], [value], width=width * 0.92, color=colour)
     if error:

@@ -17,7 +17,6 @@ from sim.engines.systolic_kernels import KEEPS, ROUND_ROBIN
 
 FLOWS = 3
 _GRID = 0
-_ROUND = 16  # Gemmini's heuristic rounds a streamed dimension up to the array's side, at most this here
 
 
 @kernel
@@ -60,10 +59,11 @@ class Best:
 
 
 def sizes(size: int, unit: int) -> Array:
-    """Tile sizes of one dimension: every multiple of the array's ``unit``; 0 = it streams, and every size is tried."""
-    if unit > 0:
-        return np.arange(1, -(-size // unit) + 1, dtype=np.int64) * unit
-    return np.arange(1, -(-size // _ROUND) * _ROUND + 1, dtype=np.int64)
+    """Tile sizes of one dimension: every multiple of the array's ``unit``; 0 = it streams, and every size is tried.
+
+    A tile larger than the dimension takes more SRAM and saves nothing.
+    """
+    return np.minimum(np.arange(1, -(-size // max(1, unit)) + 1, dtype=np.int64) * max(1, unit), size)
 
 
 def units(p: Any, flow: int) -> tuple[int, int, int]:

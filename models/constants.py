@@ -43,7 +43,7 @@ class Constant:
         low, high = self.curve.ends
         inside = np.clip(node_nm, low, high)
         value = self.curve(inside)
-        if self.beyond == "hold":
+        if self.beyond == "hold" or (inside == node_nm).all():
             return value
         return np.where(inside == node_nm, value, value * BEYOND[self.beyond](inside, node_nm))
 

@@ -78,10 +78,17 @@ class FieldReader:
         """A word field, as distinct words and a number a row."""
         return words(self.table.column(f"{self.path}.{name}"))
 
+    def formats(self, name: str) -> Words:
+        """A field of number formats; an unknown one is refused."""
+        found = self.words(name)
+        for word in found.distinct:
+            dtype(word, f"chip.{self.path}.{name}")
+        return found
+
     def bits(self, name: str) -> Floats:
         """Stored bits of a number format, shape (n,)."""
-        found = self.words(name)
-        return np.array([float(dtype(word, f"{self.path}.{name}").bits) for word in found.distinct])[found.row]
+        found = self.formats(name)
+        return np.array([float(dtype(word).bits) for word in found.distinct])[found.row]
 
     def equals(self, name: str, word: str) -> NDArray[np.bool_]:
         """Whether a word field holds ``word``, shape (n,)."""

@@ -82,7 +82,7 @@ def price(table: ChipTable) -> Prices:
     """Price every row of a table.
 
     Raises:
-        ChipsmithError: for a memory standard without prices, an unknown constant set, or more than one set.
+        ChipsmithError: for an empty table, a memory standard without prices, an unknown constant set, or several.
     """
     costs = _costs(table)
     engines = {name: _price_engine(table, name, costs) for name in table.base.engines}
@@ -118,6 +118,8 @@ def _blocks(
 
 
 def _costs(table: ChipTable) -> Costs:
+    if table.n < 1:
+        raise ChipsmithError("chip table", table.n, "prices need at least one row")
     names = words(table.column("technology.constants")).distinct
     if len(names) > 1:
         raise ChipsmithError("chip.technology.constants", list(names), "one table is priced with one set")

@@ -70,11 +70,11 @@ def macro_bytes(capacity_bytes: Floats, port_bytes: Floats, banks: Floats) -> Fl
 
 
 def _word_pj(anchors_pj: Sequence[Floats], capacity_bytes: Floats) -> Floats:
-    """Energy of one word access of a macro: log-log interpolation in capacity, end segments continued."""
+    """Energy of one word access of a macro: log-log interpolation in capacity, below 8 KiB its square root."""
     y8, y32, y1m = (np.log(pj) for pj in anchors_pj)
     x8, x32, x1m = (np.log(capacity) for capacity in ANCHORS.values())
     x = np.log(capacity_bytes)
-    low = y8 + (x - x8) * (y32 - y8) / (x32 - x8)
+    low = y8 + (x - x8) * np.where(x < x8, 0.5, (y32 - y8) / (x32 - x8))
     high = y32 + (x - x32) * (y1m - y32) / (x1m - x32)
     pj: Floats = np.exp(np.where(x < x32, low, high))
     return pj

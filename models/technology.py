@@ -25,32 +25,32 @@ class LogCurve:
     """A positive function of a positive variable, given at points and interpolated on log-log axes.
 
     Attributes:
-        log_x: ascending, shape (p,).
-        log_y: shape (p,).
+        x: ascending, shape (p,).
+        y: shape (p,).
     """
 
-    log_x: Floats
-    log_y: Floats
+    x: Floats
+    y: Floats
 
-    def __call__(self, x: Floats) -> Floats:
-        """Values at ``x`` > 0, shape (n,); beyond the ends the last segment is continued."""
-        at = np.log(x)
-        if len(self.log_x) == 1:
-            return np.full_like(at, np.exp(self.log_y[0]))
-        piece = np.clip(np.searchsorted(self.log_x, at) - 1, 0, len(self.log_x) - 2)
-        slope = np.diff(self.log_y) / np.diff(self.log_x)
-        return np.exp(self.log_y[piece] + slope[piece] * (at - self.log_x[piece]))
+    def __call__(self, at: Floats) -> Floats:
+        """Values at ``at`` > 0, shape (n,); beyond the ends the last segment is continued."""
+        if len(self.x) == 1:
+            return np.full(len(at), self.y[0])
+        log_x, log_y = np.log(self.x), np.log(self.y)
+        piece = np.clip(np.searchsorted(self.x, at) - 1, 0, len(log_x) - 2)
+        slope = (log_y[piece + 1] - log_y[piece]) / (log_x[piece + 1] - log_x[piece])
+        return np.exp(log_y[piece] + slope * (np.log(at) - log_x[piece]))
 
     @property
     def ends(self) -> tuple[float, float]:
         """Smallest and largest ``x`` given."""
-        return float(np.exp(self.log_x[0])), float(np.exp(self.log_x[-1]))
+        return float(self.x[0]), float(self.x[-1])
 
 
 def log_curve(points: dict[float, float]) -> LogCurve:
     """Curve through points ``{x: y}``, all positive."""
     ordered = sorted(points.items())
-    return LogCurve(np.log([float(x) for x, _ in ordered]), np.log([float(y) for _, y in ordered]))
+    return LogCurve(np.array([float(x) for x, _ in ordered]), np.array([float(y) for _, y in ordered]))
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def price(table: FieldTable, path: str, costs: Costs) -> EnginePrices:
     blocks = _blocks(field, costs)
     area = total(blocks.values())
     sram = _scratchpad_pj(field, costs)
-    formats = [field.words(f"{name}_dtype") for name in ("act", "weight", "accum")]
+    formats = [field.formats(f"{name}_dtype") for name in ("act", "weight", "accum")]
     return EnginePrices(
         mac_pj=costs.multiply_add("pj", *formats),
         vector_op_pj=np.zeros(costs.n),
@@ -122,7 +122,7 @@ def _blocks(field: FieldReader, costs: Costs) -> dict[str, Floats]:
 
 
 def _element_um2(field: FieldReader, costs: Costs) -> Floats:
-    formats = [field.words(f"{name}_dtype") for name in ("act", "weight", "accum")]
+    formats = [field.formats(f"{name}_dtype") for name in ("act", "weight", "accum")]
     arithmetic = costs.multiply_add("um2", *formats)
     return arithmetic + _register_bits(field) * costs.plain("flip_flop_um2")
 

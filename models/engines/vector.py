@@ -54,7 +54,7 @@ def price(table: FieldTable, path: str, costs: Costs) -> EnginePrices:
     blocks = _blocks(field, costs)
     area = total(blocks.values())
     sram = costs.sram_pj_per_byte(field("buffer_bytes"), field("lanes") * field.bits("dtype") / 8, np.ones(costs.n))
-    both = costs.multiply_add("pj", *[field.words("dtype")] * 3)
+    both = costs.multiply_add("pj", *[field.formats("dtype")] * 3)
     registers = _ACCESSES * field.bits("dtype") / 8 * costs.energy("lane_register_pj_per_byte")
     return EnginePrices(
         mac_pj=both,
@@ -71,7 +71,7 @@ def price(table: FieldTable, path: str, costs: Costs) -> EnginePrices:
 
 def _blocks(field: FieldReader, costs: Costs) -> dict[str, Floats]:
     registers = _LANE_REGISTER_BYTES * 8 * costs.plain("flip_flop_um2")
-    lane = costs.placed_mm2(costs.multiply_add("um2", *[field.words("dtype")] * 3) + registers)
+    lane = costs.placed_mm2(costs.multiply_add("um2", *[field.formats("dtype")] * 3) + registers)
     blocks = {
         "lanes": lane * field("lanes") * field("units"),
         "vector_buffer": costs.sram_mm2(field("buffer_bytes")) * field("units"),

@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
-    from matplotlib.text import Text
+    from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
 __all__ = [
@@ -151,7 +152,7 @@ def roofline_figure(result: Result, path: str | Path) -> None:
     with _picture(Path(path), 9.0, 6.0) as figure:
         axes = figure.add_subplot()
         axes.set_title(f"Roofline: {data.title}")
-        _roofline_frame(axes, [data])
+        _roofline_frame(axes, [data], room=20)
         _draw_roofs(axes, data, BLACK)
         _draw_ridge(axes, data)
         for kind in dict.fromkeys(p.kind for p in data.points):
@@ -177,7 +178,7 @@ def roofline_compare_figure(results: Sequence[Result], path: str | Path) -> None
         axes = figure.add_subplot()
         models = ", ".join(dict.fromkeys(str(r.trace.meta.get("model") or r.trace.name) for r in results))
         axes.set_title(f"Roofline: {models} on {', '.join(chips)}")
-        _roofline_frame(axes, datas)
+        _roofline_frame(axes, datas, room=4)
         for chip in chips:
             _draw_roofs(axes, _matrix_only(next(d for d in datas if d.chip == chip)), colours[chip])
         for data in datas:
@@ -198,12 +199,12 @@ def _need_points(datas: Sequence[Roofline]) -> None:
             raise ChipsmithError("roofline", data.title, "no operator has both operations and off-chip traffic")
 
 
-def _roofline_frame(axes: Axes, datas: Sequence[Roofline]) -> None:
-    """Log axes that hold all points, ridges and ceilings with room to spare."""
+def _roofline_frame(axes: Axes, datas: Sequence[Roofline], room: float) -> None:
+    """Log axes that hold all points, ridges and ceilings, with a factor of ``room`` to the right."""
     xs = [p.intensity for data in datas for p in data.points] + [d.ridge for d in datas if d.ridge]
     rates = [p.rate for data in datas for p in data.points]
     tops = [roof.rate for data in datas for roof in data.compute]
-    axes.set(xscale="log", yscale="log", xlim=(min(xs) / 3, max(xs) * 20))
+    axes.set(xscale="log", yscale="log", xlim=(min(xs) / 3, max(xs) * room))
     axes.set_ylim(min(rates) / 3, max(rates + tops) * 3)
     axes.set_xlabel("Arithmetic intensity (operations per byte of off-chip traffic)")
     axes.set_ylabel("Performance (operations per second)")
@@ -283,7 +284,11 @@ def _draw_whole(axes: Axes, data: Roofline, colour: str) -> None:
 
 def _kind_legend(axes: Axes, data: Roofline) -> None:
     """Legend in the upper left corner, above the roof, where no point can be; markers of one size."""
-    left = f"; not shown: {len(data.left_out)} without\noperations or off-chip traffic" if data.left_out else ""
+    left = (
+        f"; not shown: operators without\noperations or off-chip traffic ({len(data.left_out)})"
+        if data.left_out
+        else ""
+    )
     note = f"area ~ share of time{left}"
     legend = axes.legend(loc="upper left", title=note, title_fontsize=9, fontsize=9, alignment="left")
     for handle in legend.legend_handles:
@@ -310,6 +315,7 @@ def _compare_legend(axes: Axes, datas: Sequence[Roofline], colours: Mapping[str,
         whole = Line2D([], [], color="white", marker=marker, markeredgecolor=BLACK, markersize=9, linestyle="none")
         whole.set_label(f"{phase}, whole step (dots: operators)")
         handles.append(whole)
+    handles.append(Line2D([], [], color=BLACK, linestyle="--", label="memory when streaming"))
     axes.legend(handles=handles, loc="upper left", fontsize=9)
 
 
@@ -358,7 +364,7 @@ def _slope_label(axes: Axes, bandwidth: float, text: str) -> None:
 
 _OFFSETS = tuple(
     (dx * reach, dy * reach, ha, va)
-    for reach in (1.0, 1.8, 2.8, 4.0, 5.5)
+    for reach in (1.0, 1.8, 2.8, 4.0, 5.5, 7.5)
     for dx, dy, ha, va in (
         (1.0, -0.6, "left", "top"),
         (1.0, 0.6, "left", "bottom"),
@@ -375,29 +381,56 @@ def _place_labels(axes: Axes, labels: Sequence[Label], points: Sequence[Point]) 
     figure = axes.figure
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # Agg canvases have one, the base class not
     taken = [_point_box(axes, point) for point in points]
-    taken += [text.get_window_extent(renderer) for text in axes.texts]
+    for text in axes.texts:
+        taken += _along(text.get_window_extent(renderer), text.get_rotation())
+    taken += [box for line in axes.lines for box in _on_line(axes, line)]
     legend = axes.get_legend()
     taken += [legend.get_window_extent(renderer)] if legend is not None else []
     inside = axes.get_window_extent(renderer)
     for label in labels:
         for dx, dy, ha, va in _OFFSETS:
-            text = _annotate(axes, label, (dx * 14, dy * 14), ha, va)
-            box = _text_box(text, renderer).padded(2)
+            words = _annotate(axes, label, (dx * 14, dy * 14), ha, va)
+            box = _text_box(words, renderer).padded(2)
             fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
             if fits and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
                 break
-            text.remove()
+            words.remove()
 
 
-def _text_box(text: Text, renderer: Any) -> Bbox:
+def _text_box(text: Annotation, renderer: Any) -> Bbox:
     """Extent of an annotation's words alone, its line left out."""
-    from matplotlib.text import Text as Words
+    from matplotlib.text import Text
 
-    return Words.get_window_extent(text, renderer)
+    text.update_positions(renderer)
+    return Text.get_window_extent(text, renderer)
 
 
-def _annotate(axes: Axes, label: Label, offset: tuple[float, float], ha: str, va: str) -> Text:
+def _on_line(axes: Axes, line: Line2D) -> list[Bbox]:
+    """Small boxes along a straight line, in pixels; none for the faint line at the ridge."""
+    from matplotlib.transforms import Bbox
+
+    if line.get_color() == GREY:
+        return []
+    (x0, y0), (x1, y1) = axes.transData.transform(line.get_xydata())
+    pieces = 1 + int(max(abs(x1 - x0), abs(y1 - y0)) / 6)
+    middles = [(x0 + (x1 - x0) * i / pieces, y0 + (y1 - y0) * i / pieces) for i in range(pieces + 1)]
+    return [Bbox.from_extents(x - 2, y - 2, x + 2, y + 2) for x, y in middles]
+
+
+def _along(box: Bbox, rotation: float) -> list[Bbox]:
+    """A text's box; of a slanted one small boxes along its diagonal, because the whole box is mostly empty."""
+    from matplotlib.transforms import Bbox
+
+    if rotation == 0:
+        return [box]
+    pieces, size = 24, 14.0
+    steps = ((i + 0.5) / pieces for i in range(pieces))
+    middles = [(box.x0 + box.width * t, box.y0 + box.height * t) for t in steps]
+    return [Bbox.from_extents(x - size, y - size, x + size, y + size) for x, y in middles]
+
+
+def _annotate(axes: Axes, label: Label, offset: tuple[float, float], ha: str, va: str) -> Annotation:
     return axes.annotate(
         f"{label.text} ({label.share:.0%})",
         (label.intensity, label.rate),
@@ -592,14 +625,15 @@ def _draw_gantt(axes: Axes, data: Timeline, unit_s: float) -> None:
     from matplotlib.patches import Patch
 
     for bar in data.bars:
+        thin = bar.end_s - bar.begin_s < 0.005 * data.span_s
         axes.barh(
             [data.rows.index(bar.row)],
             [(bar.end_s - bar.begin_s) / unit_s],
             left=[bar.begin_s / unit_s],
             height=0.8,
             color=_kind_colour(bar.kind),
-            edgecolor="white",
-            linewidth=0.5,
+            edgecolor=_kind_colour(bar.kind) if thin else "white",
+            linewidth=0.8 if thin else 0.5,
         )
     axes.set_yticks(range(len(data.rows)), data.rows)
     axes.set_ylim(len(data.rows) - 0.5, -0.5)

@@ -35,11 +35,12 @@ class LogCurve:
     def __call__(self, at: Floats) -> Floats:
         """Values at ``at`` > 0, shape (n,); beyond the ends the last segment is continued."""
         if len(self.x) == 1:
-            return np.full(len(at), self.y[0])
+            return np.full(len(at), float(self.y[0]))
         log_x, log_y = np.log(self.x), np.log(self.y)
         piece = np.clip(np.searchsorted(self.x, at) - 1, 0, len(log_x) - 2)
         slope = (log_y[piece + 1] - log_y[piece]) / (log_x[piece + 1] - log_x[piece])
-        return np.exp(log_y[piece] + slope * (np.log(at) - log_x[piece]))
+        value: Floats = np.exp(log_y[piece] + slope * (np.log(at) - log_x[piece]))
+        return value
 
     @property
     def ends(self) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from workloads.errors import ChipsmithError, nearest
 Value = int | float | bool | str
 Index = NDArray[np.int64]
 MOST_VALUES = 10_000
+MOST_TRIED = 256  # chips built to check one parameter; each takes half a millisecond
 _FORMS = "use a list of values, {values: [...]}, {range: {low, high, step}}, {log2: {low, high}} or {same_as: path}"
 _PRECISION = re.compile(r"(^|_)(dtype|dtypes|sparsity|density)$|^(weight|act|kv|accum)_bits$")
 
@@ -332,18 +333,24 @@ def _check_count(where: str, count: int) -> None:
 
 
 def _parameter(base: Chip, path: str, raw: list[Any], linked: tuple[str, ...]) -> Parameter:
-    """Check each value once by building the chip that has it, and keep the value as that chip holds it."""
+    """Check the values by building chips that have them, and keep them as those chips hold them."""
     where = f"parameters.{path}"
     if not raw:
         raise ChipsmithError(where, raw, "at least one value")
     _check_count(where, len(raw))
-    values = []
     for value in raw:
         if not isinstance(value, (int, float, str)):
             raise ChipsmithError(where, value, "a value is one number or name")
-        chip = base.with_fields(dict.fromkeys((path, *linked), value))
-        values.append(get_field(chip, path))
+    values = _as_held(base, (path, *linked), raw)
     if len(set(values)) != len(values):
         twice = next(v for v in values if values.count(v) > 1)
         raise ChipsmithError(where, twice, "each value once")
     return Parameter(path, tuple(values), linked)
+
+
+def _as_held(base: Chip, paths: tuple[str, ...], raw: list[Any]) -> list[Value]:
+    """The values as a chip holds them. Of a long list some, the ends included, are tried; all have their type."""
+    tried = sorted({round(i) for i in np.linspace(0, len(raw) - 1, min(len(raw), MOST_TRIED))})
+    held = {i: get_field(base.with_fields(dict.fromkeys(paths, raw[i])), paths[0]) for i in tried}
+    kind = type(held[0])
+    return [held[i] if i in held else kind(value) for i, value in enumerate(raw)]

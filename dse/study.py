@@ -172,7 +172,7 @@ class Study:
         """The next population, or the rest of one that was told in part; no rows when the sampler has finished."""
         if self._pending is None:
             index = self._sampler.ask()
-            self._pending = Population(self._complete, index, np.flatnonzero(self._ledger.find(index) < 0))
+            self._pending = Population(self._complete, index, self._unknown(index))
         return self._pending
 
     def tell(
@@ -223,10 +223,18 @@ class Study:
         else:
             self._finish(population, asked)
 
+    def _unknown(self, index: Index) -> Numbers:
+        """Rows of designs that are not in the study, each design once."""
+        unknown = np.flatnonzero(self._ledger.find(index) < 0)
+        first = {index[row].tobytes(): int(row) for row in unknown[::-1]}
+        return np.asarray(sorted(first.values()), dtype=np.int64)
+
     def _numbers(self, population: Population, done: Numbers) -> Numbers:
         """Design numbers of a population whose last designs are about to be stored."""
         numbers = self._ledger.find(population.index)
-        numbers[done] = len(self) + np.arange(len(done))
+        new = {population.index[row].tobytes(): len(self) + i for i, row in enumerate(done)}
+        for row in np.flatnonzero(numbers < 0):
+            numbers[row] = new[population.index[row].tobytes()]
         return numbers
 
     def _finish(self, population: Population, numbers: Numbers) -> None:
@@ -310,7 +318,7 @@ class Study:
         columns["status"] = rows.status[numbers]
         columns["reason"] = [rows.reasons[i] for i in numbers]
         columns["feasible"] = rows.violation[numbers] == 0
-        columns["violation"] = rows.violation[numbers]
+        columns["violation"] = np.where(np.isinf(rows.violation), np.nan, rows.violation)[numbers]
         return pd.DataFrame(columns)
 
     @property

@@ -90,8 +90,8 @@ class Workload:
 
 
 def step_tokens(trace: Trace | None) -> int:
-    """Tokens of one step: those of the trace's first operator."""
-    return trace.ops[0].tokens if trace is not None and trace.ops else 0
+    """Tokens of one step: the most that any operator takes (experts see each token several times, so not they)."""
+    return max((op.tokens for op in trace.ops if not op.per_segment_weights), default=0) if trace is not None else 0
 
 
 @dataclass(frozen=True)

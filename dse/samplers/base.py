@@ -46,7 +46,8 @@ class Sampler(ABC):
 
     ``ask`` and ``tell`` alternate. Everything depends only on the problem and on what was told, so that a stored
     study resumes: a fresh sampler that was told the stored populations (``replay``) asks for what the old one would
-    have asked for next. A sampler may propose a design again; the study answers that from its store.
+    have asked for next. A sampler may propose a design again (the study answers
+    from its store) or one that ``Problem.allowed`` forbids (the study tells its violation without simulating it).
     """
 
     name: ClassVar[str]

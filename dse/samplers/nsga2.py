@@ -1,24 +1,48 @@
-"""NSGA-II (Deb et al., IEEE TEC 6(2), 2002) by pymoo, a population of value indices at a time."""
+"""NSGA-II (Deb et al., IEEE TEC 6(2), 2002) on value indices, whole populations as arrays.
+
+Ranks and crowding distances are pymoo's; mating works on the index arrays directly, because pymoo's own loop keeps an
+object a design and spends several times longer on it than the evaluator on its simulation.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dse.objectives import Floats
 from dse.samplers.base import Problem, Sampler
 from dse.samplers.random_search import RandomSearch
 from dse.space import Index
 
-_FAR = 1e30  # stands in for values that a design without numbers doesn't have; its violation keeps it last anyway
-_ETA = 3.0  # spread of crossover and mutation: wide, because indices are few and rounding swallows small steps
 _MATINGS = 8  # rounds of mating to fill a population; what is missing then is filled with random designs
+_CROSSOVER = 0.9  # share of children with two parents (Deb et al., section V)
+_STEP = 0.5  # parameter of the geometric step length of a mutation: mostly neighbours, sometimes far
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """The parents of the next population.
+
+    Attributes:
+        index: shape (n, parameters).
+        values: shape (n, objectives).
+        violation: shape (n,).
+        rank: shape (n,): front number; designs that violate constraints follow, least violation first.
+        crowding: shape (n,): room around a design on its front.
+    """
+
+    index: Index
+    values: Floats
+    violation: Floats
+    rank: NDArray[np.int64]
+    crowding: Floats
 
 
 class Nsga2(Sampler):
-    """Integer-coded NSGA-II: simulated binary crossover and polynomial mutation, rounded to indices.
+    """Elitist non-dominated sorting with binary tournaments, uniform crossover and integer mutation.
 
     No design is proposed twice and none that a constraint over fields forbids. Where mating finds nothing new, random
     designs fill the population, so that the search ends only when the space is used up.
@@ -30,105 +54,90 @@ class Nsga2(Sampler):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self.fresh = RandomSearch(replace(problem, population=self.population))
-        self.algorithm: Any = None
-        self.asked: Any = None
+        self.rng = np.random.default_rng((problem.seed, 1))  # not the stream of the random designs
+        self.highest = np.asarray(problem.space.cardinalities) - 1
+        self.ordered = np.asarray([p.ordered for p in problem.space.parameters])
+        self.survivors: Survivors | None = None
 
     def ask(self) -> Index:
-        """A random first population, then offspring."""
-        if self.algorithm is None:
-            index = self.fresh.ask()
-            self.algorithm = _algorithm(self.problem, index, self.fresh) if len(index) else None
-            self.asked = self.algorithm.ask() if len(index) else None
-            return index
-        # fewer than a population were to be had last time: the space is used up
-        index = self._offspring() if len(self.asked) == self.population else np.empty(0, dtype=np.int64)
-        return index.reshape(-1, len(self.problem.space.paths))
-
-    def _offspring(self) -> Index:
-        offspring = self.algorithm.ask()
-        self.algorithm.termination.force_termination = False  # pymoo gives up where mating found nothing at all
-        bred = _indices(offspring)
-        self.fresh.seen.update(row.tobytes() for row in bred)
-        missing = self.population - len(bred)
-        if missing:
-            self.fresh.population = missing
-            bred = np.concatenate([bred.reshape(-1, len(self.problem.space.paths)), self.fresh.ask()])
-            self.fresh.waiting.clear()
-        self.asked = _individuals(bred)
-        return bred
+        """A random first population, then offspring; zero rows when the space is used up."""
+        bred = [] if self.survivors is None else self._bred(self.survivors)
+        self.fresh.population = self.population - len(bred)
+        random = self.fresh.ask() if self.fresh.population else np.empty((0, len(self.highest)), dtype=np.int64)
+        return np.concatenate([np.asarray(bred, dtype=np.int64).reshape(-1, len(self.highest)), random])
 
     def tell(self, index: Index, values: Floats, violation: Floats) -> None:
-        """Select the survivors."""
-        self.asked.set("F", np.where(np.isfinite(values), values, _FAR))
-        self.asked.set("G", np.minimum(violation, _FAR)[:, None])
-        for individual in self.asked:
-            individual.evaluated = {"F", "G", "H"}
-        self.algorithm.tell(infills=self.asked)
+        """Keep the best of parents and offspring."""
+        old = self.survivors
+        if old is not None:
+            index, values = np.concatenate([old.index, index]), np.concatenate([old.values, values])
+            violation = np.concatenate([old.violation, violation])
+        self.survivors = select(index, values, violation, self.population)
+
+    def _bred(self, parents: Survivors) -> list[Index]:
+        """Children that were never proposed, at most a population."""
+        children: list[Index] = []
+        for _ in range(_MATINGS):
+            missing = self.population - len(children)
+            if missing == 0:
+                break
+            children.extend(self.fresh.unseen(self._children(parents, missing)))
+        return children
+
+    def _children(self, parents: Survivors, n: int) -> Index:
+        mothers, fathers = self._tournament(parents, n), self._tournament(parents, n)
+        swap = self.rng.random((n, len(self.highest))) < 0.5
+        swap &= self.rng.random((n, 1)) < _CROSSOVER
+        return self._mutated(np.where(swap, parents.index[fathers], parents.index[mothers]))
+
+    def _tournament(self, parents: Survivors, n: int) -> NDArray[np.int64]:
+        """The better of two random parents, n times: lower rank, then more room."""
+        a, b = self.rng.integers(0, len(parents.rank), (2, n))
+        tied = parents.rank[a] == parents.rank[b]
+        better = np.where(tied, parents.crowding[a] >= parents.crowding[b], parents.rank[a] < parents.rank[b])
+        return np.asarray(np.where(better, a, b), dtype=np.int64)
+
+    def _mutated(self, index: Index) -> Index:
+        """Change each gene with probability 1 / genes: a number moves some steps, a name is drawn anew."""
+        chosen = self.rng.random(index.shape) < 1 / index.shape[1]
+        steps = self.rng.geometric(_STEP, index.shape) * self.rng.choice((-1, 1), index.shape)
+        moved = np.clip(index + steps, 0, self.highest)
+        drawn = self.rng.integers(0, self.highest + 1, index.shape)
+        mutated: Index = np.where(chosen, np.where(self.ordered, moved, drawn), index)
+        return mutated
 
 
-def _indices(population: Any) -> Index:
-    return np.asarray(population.get("X") if population is not None else [], dtype=np.int64)
+def select(index: Index, values: Floats, violation: Floats, n: int) -> Survivors:
+    """The best n designs: feasible ones front by front (the last by crowding), then the least violating ones."""
+    rank = np.zeros(len(index), dtype=np.int64)
+    crowding = np.zeros(len(index))
+    feasible = np.flatnonzero(violation == 0)
+    fronts = _fronts(values[feasible], n)
+    for number, members in enumerate(fronts):
+        rank[feasible[members]] = number
+        crowding[feasible[members]] = _crowding(values[feasible[members]])
+    infeasible = np.flatnonzero(violation != 0)
+    levels = np.unique(violation[infeasible], return_inverse=True)[1].reshape(-1)
+    rank[infeasible] = len(fronts) + levels
+    sorted_out = np.setdiff1d(feasible, feasible[np.concatenate([*fronts, np.empty(0, dtype=np.int64)])])
+    rank[sorted_out] = len(index) * 2  # fronts beyond the n best were not even sorted
+    best = np.lexsort((np.arange(len(index)), -crowding, rank))[:n]
+    return Survivors(index[best], values[best], violation[best], rank[best], crowding[best])
 
 
-def _individuals(index: Index) -> Any:
-    from pymoo.core.population import Population
+def _fronts(values: Floats, n: int) -> list[NDArray[np.int64]]:
+    if len(values) == 0:
+        return []
+    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-    return Population.new(X=index)
-
-
-def _algorithm(problem: Problem, first: Index, fresh: RandomSearch) -> Any:
-    """A pymoo NSGA-II that is ready to be asked."""
-    from pymoo.algorithms.moo.nsga2 import NSGA2
-    from pymoo.core.termination import NoTermination
-    from pymoo.operators.crossover.sbx import SBX
-    from pymoo.operators.mutation.pm import PM
-    from pymoo.operators.repair.rounding import RoundingRepair
-
-    algorithm = NSGA2(
-        pop_size=len(first),
-        sampling=first,
-        crossover=SBX(prob=0.9, eta=_ETA, vtype=float, repair=RoundingRepair()),
-        mutation=PM(eta=_ETA, vtype=float, repair=RoundingRepair()),
-        eliminate_duplicates=_new_designs_only(problem, fresh),
-    )
-    algorithm.setup(_described(problem), termination=NoTermination(), seed=problem.seed, verbose=False)
-    algorithm.mating.n_max_iterations = _MATINGS
-    return algorithm
+    return [np.asarray(front, dtype=np.int64) for front in NonDominatedSorting().do(values, n_stop_if_ranked=n)]
 
 
-def _described(problem: Problem) -> Any:
-    from pymoo.core.problem import Problem as PymooProblem
+def _crowding(values: Floats) -> Floats:
+    from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 
-    highest = np.asarray(problem.space.cardinalities) - 1
-    return PymooProblem(
-        n_var=len(highest), n_obj=problem.objectives, n_ieq_constr=1, xl=np.zeros(len(highest)), xu=highest, vtype=int
-    )
-
-
-def _new_designs_only(problem: Problem, fresh: RandomSearch) -> Any:
-    """A duplicate check against everything ever proposed, not only against the present population."""
-    from pymoo.core.duplicate import DuplicateElimination
-
-    class NewDesignsOnly(DuplicateElimination):  # type: ignore[misc]  # pymoo has no types
-        """Marks rows that were proposed before, stand twice in the same offspring, or are forbidden."""
-
-        def _do(self, pop: Any, other: Any, is_duplicate: Any) -> Any:
-            if other is None:
-                index = _indices(pop)
-                return is_duplicate | _repeated(index, fresh.seen) | ~problem.allowed(index)
-            return is_duplicate | _repeated(_indices(pop), {row.tobytes() for row in _indices(other)})
-
-    return NewDesignsOnly()
-
-
-def _repeated(index: Index, taken: set[bytes]) -> Any:
-    met: set[bytes] = set()
-    marks = []
-    for row in index:
-        key = row.tobytes()
-        marks.append(key in taken or key in met)
-        met.add(key)
-    return np.asarray(marks, dtype=np.bool_)
+    distance: Any = calc_crowding_distance(values)
+    return np.asarray(distance, dtype=np.float64)
 
 
 SAMPLER = Nsga2

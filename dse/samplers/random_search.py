@@ -27,7 +27,7 @@ class RandomSearch(Sampler):
         """Draw until the population is full or nothing new turns up."""
         idle = 0
         while len(self.waiting) < self.population and idle < _PATIENCE and len(self.seen) < self.problem.space.size:
-            fresh = self._fresh(self.draw(self.population))
+            fresh = self.unseen(self.draw(self.population))
             self.waiting.extend(fresh)
             idle = 0 if fresh else idle + 1
         rows, self.waiting = self.waiting[: self.population], self.waiting[self.population :]
@@ -37,7 +37,8 @@ class RandomSearch(Sampler):
         """The next ``n`` (or somewhat more) raw draws."""
         return self.problem.space.sample(self.rng, n)
 
-    def _fresh(self, index: Index) -> list[Index]:
+    def unseen(self, index: Index) -> list[Index]:
+        """Rows that are allowed and new here, each once; from now on they (and forbidden ones) are not new."""
         rows = []
         for row, allowed in zip(index, self.problem.allowed(index), strict=True):
             key = row.tobytes()

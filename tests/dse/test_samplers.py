@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+
+from dse.conformance import check_sampler, results, search
+from dse.objectives import Floats
+from dse.samplers.base import Problem, Sampler
+from dse.samplers.nsga2 import select
+from dse.samplers.registry import sampler_class, samplers
+from dse.space import Index, Space
+from models.chip import Chip
+from workloads.errors import ChipsmithError
+
+NAMES = sorted(samplers())
+
+
+@pytest.fixture(scope="module")
+def mixed(chip: Chip) -> Space:
+    """Numbers, names and a switch; a constraint that forbids a third of it."""
+    return Space(
+        chip,
+        {
+            "engines.npu.rows": {"log2": {"low": 8, "high": 256}},
+            "engines.npu.cols": {"log2": {"low": 8, "high": 256}},
+            "engines.npu.preload": ["overlapped", "serial"],
+            "engines.npu.double_buffered": [True, False],
+        },
+        ["engines.npu.rows <= engines.npu.cols"],
+    )
+
+
+def test_the_samplers_are_those_files() -> None:
+    assert NAMES == ["exhaustive", "nsga2", "random", "sobol", "tpe"]
+
+
+def test_an_unknown_sampler_names_the_nearest() -> None:
+    with pytest.raises(ChipsmithError) as error:
+        sampler_class("nsga")
+    assert str(error.value) == (
+        "sampler: got 'nsga'; did you mean 'nsga2'? known: exhaustive, nsga2, random, sobol, tpe"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_every_sampler_keeps_the_contract(name: str, objectives: int, mixed: Space) -> None:
+    check_sampler(sampler_class(name), mixed, objectives)
+
+
+class _Forgetful(Sampler):
+    """Draws from the global state, outside the space, and learns nothing."""
+
+    name = "forgetful"
+    default_population = 4
+    outside = 0
+
+    def ask(self) -> Index:
+        return np.random.randint(0, 2, (4, 4)).astype(np.int64) + self.outside
+
+    def tell(self, index: Index, values: Floats, violation: Floats) -> None:
+        """Nothing."""
+
+
+class _Outside(_Forgetful):
+    outside = 5
+
+
+def test_the_conformance_checks_catch_a_sampler_that_does_not_repeat(mixed: Space) -> None:
+    free = Space(mixed.base, {p.path: list(p.values) for p in mixed.parameters})
+    with pytest.raises(AssertionError, match="the same seed proposes other designs"):
+        check_sampler(_Forgetful, free)
+
+
+def test_the_conformance_checks_catch_an_index_out_of_range(mixed: Space) -> None:
+    with pytest.raises(AssertionError, match="an index is out of range"):
+        check_sampler(_Outside, mixed)
+
+
+@pytest.mark.parametrize("name", ["exhaustive", "nsga2", "random", "sobol"])
+def test_searched_to_the_end_each_allowed_design_is_proposed_once(name: str, mixed: Space) -> None:
+    told = search(sampler_class(name)(Problem(mixed, 2, seed=1, population=10)), 1000)
+    rows = np.concatenate([index for index, _, _ in told])
+    allowed = sum(int(Problem(mixed, 2).allowed(chunk).sum()) for chunk in mixed.grid())
+    assert allowed == 21 * 4  # pairs with rows <= cols of 6 sizes, times the two switches
+    assert len(rows) == allowed
+    assert len({row.tobytes() for row in rows}) == allowed
+
+
+def test_another_seed_gives_other_designs(mixed: Space) -> None:
+    for name in ("nsga2", "random", "sobol", "tpe"):
+        first, second = (sampler_class(name)(Problem(mixed, 2, seed=s, population=8)).ask() for s in (1, 2))
+        assert not np.array_equal(first, second)
+
+
+def test_exhaustive_spreads_its_first_designs(chip: Chip) -> None:
+    space = Space(chip, {"engines.npu.rows": list(range(1, 101)), "engines.npu.cols": list(range(1, 101))})
+    first = sampler_class("exhaustive")(Problem(space, 2, population=100)).ask()
+    quarters = np.histogram(first[:, 0], bins=4, range=(0, 100))[0]
+    assert quarters.tolist() == [26, 24, 26, 24]
+
+
+def test_exhaustive_refuses_a_space_beyond_its_arithmetic(chip: Chip) -> None:
+    sizes = {"range": {"low": 1, "high": 4096, "step": 1}}
+    space = Space(chip, {"engines.npu.rows": sizes, "engines.npu.cols": sizes, "engines.npu.cores": sizes})
+    with pytest.raises(ChipsmithError) as error:
+        sampler_class("exhaustive")(Problem(space, 2))
+    assert str(error.value) == ("sampler exhaustive: got '68719476736 designs'; below 2147483648; use nsga2 or random")
+
+
+def test_replay_refuses_populations_that_do_not_repeat(mixed: Space) -> None:
+    sampler = sampler_class("random")(Problem(mixed, 2, seed=1, population=8))
+    index = np.zeros((8, 4), dtype=np.int64)
+    with pytest.raises(ChipsmithError) as error:
+        sampler.replay(index, *results(index, 2))
+    assert str(error.value) == (
+        "sampler random; does not repeat the stored populations: another version of its library wrote the study"
+    )
+
+
+def test_selection_takes_fronts_then_room_then_the_least_violating() -> None:
+    values = np.array([[1, 5], [2, 4], [3, 3], [5, 1], [6, 6], [np.nan, np.nan], [0, 0]], dtype=np.float64)
+    violation = np.array([0, 0, 0, 0, 0, np.inf, 0.5])
+    index = np.arange(7, dtype=np.int64)[:, None]
+    kept = select(index, values, violation, 6)
+    assert kept.index[:4, 0].tolist() == [0, 3, 2, 1]  # the ends, then by room: (3,3) has more than (2,4)
+    assert kept.index[4:, 0].tolist() == [4, 6]
+    assert kept.rank.tolist() == [0, 0, 0, 0, 1, 2]
+
+
+def test_nsga2_beats_random_search_at_equal_cost(chip: Chip) -> None:
+    sizes = list(range(1, 65))
+    names = ("rows", "cols", "cores", "arrays")
+    space = Space(chip, {f"engines.npu.{name}": sizes for name in names})
+
+    def distance(name: str) -> float:
+        told = search(sampler_class(name)(Problem(space, 1, seed=5, population=50)), 20)
+        best = [np.nanmin(np.where(bad == 0, values[:, 0], np.nan)) for _, values, bad in told]
+        return float(min(best))
+
+    assert distance("nsga2") < 0.1 * distance("random")

@@ -123,6 +123,10 @@ def test_refused_fields_are_named() -> None:
     assert refusal(load_config("opt-6.7b").with_fields(word_embed_proj_dim=512)) == text
     text = "mamba2-2.7b.num_heads: got 64; legal: expand * hidden_size / head_dim = 80"
     assert refusal(load_config("mamba2-2.7b").with_fields(num_heads=64)) == text
+    text = "qwen3-30b-a3b.decoder_sparse_step, mlp_only_layers: got (1, (0,)); legal: 1, []"
+    assert refusal(load_config("qwen3-30b-a3b").with_fields(mlp_only_layers=[0])) == text
+    text = "deepseek-v3.moe_layer_freq: got 2; legal: 1"
+    assert refusal(load_config("deepseek-v3").with_fields(moe_layer_freq=2)) == text
 
 
 def test_unknown_names_and_damaged_files(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ multi-token prediction module of V3 is left out, as in the published size of its
 from __future__ import annotations
 
 from workloads.configs import ModelConfig
+from workloads.errors import ChipsmithError
 from workloads.families.llama import read_decoder, read_feed_forward
 from workloads.layers.decoder import embed, head, layers, residual
 from workloads.layers.experts import Experts, mixture
@@ -33,6 +34,8 @@ def read_latent(config: ModelConfig) -> Latent:
 def read_experts(config: ModelConfig) -> Experts:
     """Routed and shared experts."""
     ffn = config.integer("moe_intermediate_size")
+    if config.integer("moe_layer_freq", 1) != 1:
+        raise ChipsmithError(f"{config.name}.moe_layer_freq", config.get("moe_layer_freq"), "legal: 1")
     return Experts(
         config.integer("hidden_size"),
         ffn,

@@ -52,7 +52,8 @@ def read_mixer(config: ModelConfig) -> Mixer:
     hidden, heads, head_dim = (config.integer(f) for f in ("hidden_size", "num_heads", "head_dim"))
     inner = config.integer("expand", 2) * hidden
     if heads * head_dim != inner:
-        raise ChipsmithError(f"{config.name}.num_heads", heads, f"legal: expand * hidden_size / head_dim = {inner // head_dim}")
+        text = f"legal: expand * hidden_size / head_dim = {inner // head_dim}"
+        raise ChipsmithError(f"{config.name}.num_heads", heads, text)
     groups, kernel = config.integer("n_groups", 1), config.integer("conv_kernel", 4)
     return Mixer(hidden, heads, head_dim, config.integer("state_size", 128), groups, kernel)
 

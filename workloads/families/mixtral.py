@@ -6,6 +6,7 @@ Sources: Jiang et al. 2024 (arXiv:2401.04088), Qwen3 technical report (arXiv:250
 from __future__ import annotations
 
 from workloads.configs import ModelConfig
+from workloads.errors import ChipsmithError
 from workloads.families.llama import read_attention, read_decoder
 from workloads.layers.attention import attention
 from workloads.layers.decoder import embed, head, layers, residual
@@ -18,6 +19,9 @@ MODEL_TYPES = ("mixtral", "qwen3_moe")
 def read_experts(config: ModelConfig) -> Experts:
     """Experts; the two families name the fields differently."""
     mixtral = config.model_type == "mixtral"
+    if config.integer("decoder_sparse_step", 1) != 1 or config.get("mlp_only_layers", ()) != ():
+        fields = config.get("decoder_sparse_step"), config.get("mlp_only_layers")
+        raise ChipsmithError(f"{config.name}.decoder_sparse_step, mlp_only_layers", fields, "legal: 1, []")
     return Experts(
         config.integer("hidden_size"),
         config.integer("intermediate_size" if mixtral else "moe_intermediate_size"),

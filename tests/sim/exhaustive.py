@@ -12,8 +12,8 @@ import numpy as np
 from models.jit import kernel
 from sim.demand import AUTO, DEMAND, GEMMINI, OK, TILE
 from sim.engine import Array
-from sim.engines.systolic import ENGINE, MAPPING, gemm_tile, mapping_to_dict
-from sim.engines.systolic_kernels import KEEPS, ROUND_ROBIN
+from sim.engines.systolic import ENGINE, mapping_to_dict
+from sim.engines.systolic_kernels import KEEPS, MAPPING, ROUND_ROBIN, gemm_tile
 
 FLOWS = 3
 _GRID = 0

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from models.chip import Chip, ChipTable
 from sim.demand import AUTO, BOUND, DEMAND, EVENTS, GEMMINI, GIVEN, OK, TILE
 from sim.engine import Array
-from sim.engines.systolic import ENGINE, MAPPING, gemm_tile
-from sim.engines.systolic_kernels import DATAFLOWS, DEALS, KEEPS
+from sim.engines.systolic import ENGINE
+from sim.engines.systolic_kernels import DATAFLOWS, DEALS, KEEPS, MAPPING, gemm_tile
 from sim.lower import lower
 from workloads.trace import Operator, Segment
 
@@ -170,7 +170,7 @@ def test_without_overlap_or_memory_limit_it_is_scale_sim(
 
 
 def walked(op: Any, q: Any, p: Any) -> dict[str, int]:
-    """Array passes, and bytes that tiles load and store, from a walk over every tile (one core, whole requests of 1)."""
+    """Array passes, and bytes that tiles load and store, by a walk over every tile (one core, 1-byte requests)."""
     m, k, n = int(op["m"]), int(op["k"]), int(op["n"])
     tiles = [[(at, min(at + step, size)) for at in range(0, size, step)]
              for size, step in ((m, int(q["tile_m"])), (k, int(q["tile_k"])), (n, int(q["tile_n"])))]  # fmt: skip
@@ -245,7 +245,9 @@ def test_the_search_is_close_to_the_best_of_all_mappings(compared: list[Any]) ->
 
 
 def test_the_enumeration_misses_nothing_that_the_search_finds(compared: list[Any]) -> None:
-    beaten = [seed for seed, (status, cycles, _), best in compared if status == OK and cycles < best.cycles * (1 - 1e-9)]
+    beaten = [
+        seed for seed, (status, cycles, _), best in compared if status == OK and cycles < best.cycles * (1 - 1e-9)
+    ]
     assert beaten == []
 
 

@@ -45,7 +45,7 @@ def check_sampler(make: Make, space: Space, objectives: int = 2, population: int
 
     Args:
         make: the sampler's class.
-        space: a space of a few hundred designs.
+        space: a space of a few hundred designs; its constraints may mention chip fields only.
         objectives: number of objectives.
         population: designs per population.
         populations: populations to search.
@@ -53,7 +53,7 @@ def check_sampler(make: Make, space: Space, objectives: int = 2, population: int
     Raises:
         AssertionError: the sampler breaks the contract of :class:`~dse.samplers.base.Sampler`.
     """
-    problem = Problem(space, objectives, seed=3, population=population)
+    problem = Problem(space, objectives, seed=3, population=population, constraints=space.constraints)
     told = search(make(problem), populations)
     check_proposals(told, problem)
     check_repeats(make, problem, told)

@@ -181,10 +181,6 @@ class Space:
         """One index row as a checked chip."""
         return self.base.with_fields(self.design(row))
 
-    def structural(self, known: Sequence[str]) -> tuple[Constraint, ...]:
-        """Its constraints that mention no objective (``known`` names)."""
-        return tuple(c for c in self.constraints if not set(c.names) & set(known))
-
     def _checked(self, index: Index) -> Index:
         index = np.asarray(index, dtype=np.int64)
         if index.ndim != 2 or index.shape[1] != len(self.parameters):
@@ -204,7 +200,7 @@ def field_lookup(table: ChipTable) -> Callable[[str], NDArray[Any]]:
     def lookup(path: str) -> NDArray[Any]:
         values = table.column(path)
         if values.dtype.kind not in "iufb":
-            raise ChipsmithError(f"constraint on {path}", values[0], "constraints compare numbers")
+            raise ChipsmithError(f"constraint on {path}", values[0].item(), "constraints compare numbers")
         return values
 
     return lookup

@@ -131,7 +131,9 @@ class Study:
         self.seed = _checked_seed(seed)
         self._simulator = simulator
         self._given_reference = _given_reference(self.plan, reference)
-        problem = Problem(space, len(self.plan.objectives), self.seed, _checked_population(population), self.plan.names)
+        problem = Problem(
+            space, len(self.plan.objectives), self.seed, _checked_population(population), self.plan.structural
+        )
         self._sampler = sampler_class(sampler)(problem)
         manifest = self.plan.manifest(f"{sampler}, population {self._sampler.population}", self.seed)
         self._store: Store = open_store(store, manifest, self.plan.names, len(space.paths), resume)
@@ -154,6 +156,10 @@ class Study:
     def close(self) -> None:
         """Close the store; everything told is in it already."""
         self._store.close()
+
+    def manifest(self) -> dict[str, str]:
+        """Facts of the study: hashes, seed, sampler, versions; keys with a leading ``_`` needn't match to resume."""
+        return self._store.manifest()
 
     def _restore(self) -> None:
         """Take over what the store holds, the sampler's state included."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.constraints import Constraint
 from dse.objectives import Floats
 from dse.space import Index, Space, field_lookup, total_violation
 from workloads.errors import ChipsmithError
@@ -23,22 +24,21 @@ class Problem:
         objectives: number of objectives, all to be minimised.
         seed: seed of every random choice.
         population: designs per population; 0 = the sampler's own default.
-        names: names of all objectives (a space's constraint that mentions one can't be checked beforehand).
+        constraints: those over chip fields alone, which can be checked before a design is simulated.
     """
 
     space: Space
     objectives: int
     seed: int = 0
     population: int = 0
-    names: tuple[str, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     def allowed(self, index: Index) -> NDArray[np.bool_]:
         """Designs that no constraint over fields alone forbids, shape (n,)."""
-        constraints = self.space.structural(self.names)
-        if not constraints or len(index) == 0:
+        if not self.constraints or len(index) == 0:
             return np.ones(len(index), dtype=np.bool_)
         lookup = field_lookup(self.space.decode(index))
-        return np.asarray(total_violation(constraints, lookup, len(index)) == 0, dtype=np.bool_)
+        return np.asarray(total_violation(self.constraints, lookup, len(index)) == 0, dtype=np.bool_)
 
 
 class Sampler(ABC):
@@ -46,8 +46,8 @@ class Sampler(ABC):
 
     ``ask`` and ``tell`` alternate. Everything depends only on the problem and on what was told, so that a stored
     study resumes: a fresh sampler that was told the stored populations (``replay``) asks for what the old one would
-    have asked for next. A sampler may propose a design again (the study answers
-    from its store) or one that ``Problem.allowed`` forbids (the study tells its violation without simulating it).
+    have asked for next. A sampler may propose a design again (the study answers from its store) or one that
+    ``Problem.allowed`` forbids (the study tells its violation without simulating it).
     """
 
     name: ClassVar[str]

@@ -77,9 +77,9 @@ def test_the_conformance_checks_catch_an_index_out_of_range(mixed: Space) -> Non
 
 @pytest.mark.parametrize("name", ["exhaustive", "nsga2", "random", "sobol"])
 def test_searched_to_the_end_each_allowed_design_is_proposed_once(name: str, mixed: Space) -> None:
-    told = search(sampler_class(name)(Problem(mixed, 2, seed=1, population=10)), 1000)
+    told = search(sampler_class(name)(Problem(mixed, 2, seed=1, population=10, constraints=mixed.constraints)), 1000)
     rows = np.concatenate([index for index, _, _ in told])
-    allowed = sum(int(Problem(mixed, 2).allowed(chunk).sum()) for chunk in mixed.grid())
+    allowed = sum(int(Problem(mixed, 2, constraints=mixed.constraints).allowed(chunk).sum()) for chunk in mixed.grid())
     assert allowed == 21 * 4  # pairs with rows <= cols of 6 sizes, times the two switches
     assert len(rows) == allowed
     assert len({row.tobytes() for row in rows}) == allowed

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dse.quality import load_quality
+from dse.space import Space
+from dse.study import Study
+from models.chip import Chip
+from workloads.errors import ChipsmithError
+from workloads.trace import Trace
+
+WEIGHT, ACT = "engines.npu.weight_dtype", "engines.npu.act_dtype"
+TABLE = f"{WEIGHT},{ACT},perplexity,source\nfp16,fp16,5.47,a\nint8,fp16,5.5,a\nint4,fp16,5.7,b\n"
+
+
+def file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "q.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def formats(chip: Chip) -> Space:
+    return Space(chip, {WEIGHT: ["fp16", "int8", "int4"], "engines.npu.rows": [8, 16]})
+
+
+def make(space: Space, trace: Trace, **changes: object) -> Study:
+    settings: dict[str, object] = {"objectives": ["area_mm2"], "sampler": "exhaustive", **changes}
+    return Study(space, trace, **settings)  # type: ignore[arg-type]  # settings vary by test
+
+
+def test_a_table_gives_each_design_its_quality(tmp_path: Path, formats: Space) -> None:
+    table = load_quality(file(tmp_path, TABLE))
+    table.check(formats)
+    assert table.metric.name == "perplexity"
+    assert table.sources["int4", "fp16"] == "b"
+    chips = formats.decode(np.array([[2, 0], [0, 1], [1, 1]]))
+    assert table.values({path: chips.column(path) for path in table.paths}).tolist() == [5.7, 5.47, 5.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n", ": got 'a,b'; needs field paths, a column 'source' and one of the columns perplexity, accuracy"),
+        ("a,perplexity\n", ": got 'a,perplexity'; needs field paths, a column 'source' and one of the columns "
+         "perplexity, accuracy"),
+        ("a,perplexity,accuracy,source\n", ": got 'a,perplexity,accuracy,source'; needs field paths, a column 'source' "
+         "and one of the columns perplexity, accuracy"),
+        ("perplexity,source\n", ": got 'perplexity,source'; needs at least one column named by a field path"),
+        ("a,perplexity,source\nx,five,s\n", ":2: perplexity: got 'five'; a finite number"),
+        ("a,perplexity,source\nx,5,s\ny,nan,s\n", ":3: perplexity: got 'nan'; a finite number"),
+        ("a,perplexity,source\nx,5\n", ":2: source: got ''; every value names where it was published or measured"),
+        ("a,perplexity,source\nx,5,s\nx,6,s\n", ":3: got 'x'; each configuration once"),
+    ],
+)  # fmt: skip
+def test_an_illegal_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = file(tmp_path, text)
+    with pytest.raises(ChipsmithError) as error:
+        load_quality(path)
+    assert str(error.value) == f"{path}{message}"
+
+
+def test_a_space_that_varies_formats_is_refused_without_a_table(formats: Space, trace: Trace) -> None:
+    with pytest.raises(ChipsmithError) as error:
+        make(formats, trace)
+    assert str(error.value) == (
+        f"space varies {WEIGHT}; give a quality table (configuration to perplexity), or say iso_quality='none', which "
+        "marks every figure"
+    )
+
+
+def test_a_table_that_nobody_judges_by_is_refused(formats: Space, trace: Trace, tmp_path: Path) -> None:
+    with pytest.raises(ChipsmithError) as error:
+        make(formats, trace, quality=file(tmp_path, TABLE))
+    assert str(error.value) == (
+        f"space varies {WEIGHT}; make perplexity an objective or a constraint, or say iso_quality='none', which marks "
+        "every figure"
+    )
+
+
+def test_quality_as_objective_or_as_constraint_is_accepted(formats: Space, trace: Trace, tmp_path: Path) -> None:
+    quality = file(tmp_path, TABLE)
+    assert make(formats, trace, quality=quality, objectives=["area_mm2", "perplexity"]).plan.unchecked_quality is False
+    assert make(formats, trace, quality=quality, constraints=["perplexity <= 5.6"]).plan.unchecked_quality is False
+
+
+def test_saying_none_is_accepted_and_marked(formats: Space, trace: Trace) -> None:
+    assert make(formats, trace, iso_quality="none").plan.unchecked_quality is True
+
+
+def test_a_space_of_one_format_needs_no_table(chip: Chip, trace: Trace) -> None:
+    space = Space(chip, {"engines.npu.rows": [8, 16]})
+    assert make(space, trace, iso_quality="none").plan.unchecked_quality is False
+    make(space, trace)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TABLE.replace("int4,fp16,5.7,b\n", ""), f"quality table; has no row for {WEIGHT}=int4, {ACT}=fp16"),
+        (f"{ACT},perplexity,source\nfp16,5,a\n", f"quality table; has no column for {WEIGHT}, which the space varies"),
+    ],
+)
+def test_a_table_with_gaps_is_refused(formats: Space, trace: Trace, tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ChipsmithError) as error:
+        make(formats, trace, quality=file(tmp_path, text), objectives=["perplexity"])
+    assert str(error.value) == message
+
+
+def test_an_unknown_iso_quality_is_refused(formats: Space, trace: Trace) -> None:
+    with pytest.raises(ChipsmithError) as error:
+        make(formats, trace, iso_quality="non")
+    assert str(error.value) == "iso_quality: got 'non'; did you mean 'none'? known: none, required"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chipsmith.adapters.base import Adapter, NotModelledError, Prediction, Value, families, find_adapter, predict
 from chipsmith.records import Record, read_records
 from workloads.errors import ChipsmithError, nearest
@@ -315,7 +317,7 @@ def _row(key: tuple[str, str, str], group: Sequence[Comparison], coverage_pct: f
         skipped=len(group) - len(done),
         **(_errors(done) if kind != "own" else dict.fromkeys(_ERRORS)),
         kind=kind,
-        authority=tuple(sorted({str(item.record.data["source"].get("kind")) for item in group})),
+        authority=tuple(sorted({str(item.record.data["source"].get("kind", "not stated")) for item in group})),
         coverage_pct=coverage_pct,
         skip_reasons=dict(Counter(item.skip_reason for item in group if item.skip_reason)),
         fidelity=adapter.fidelity if done else None,
@@ -353,11 +355,14 @@ def _errors(done: Sequence[Comparison]) -> dict[str, Any]:
 
 def kendall_tau(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
     """Kendall's tau-b of two rankings; None where one of them ranks nothing (fewer than two distinct values)."""
-    if len(set(ours)) < 2 or len(set(theirs)) < 2:
-        return None
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(ours, theirs).statistic)
+    x, y = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    score = pairs_x = pairs_y = 0
+    for i in range(len(x) - 1):
+        up_x, up_y = np.sign(x[i + 1 :] - x[i]), np.sign(y[i + 1 :] - y[i])
+        score += int(up_x @ up_y)
+        pairs_x += int(np.count_nonzero(up_x))
+        pairs_y += int(np.count_nonzero(up_y))
+    return score / math.sqrt(pairs_x * pairs_y) if pairs_x and pairs_y else None
 
 
 def _worst(done: Sequence[Comparison], count: int) -> tuple[Worst, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Half width of the grey band, %.
 BAND_PCT = 10.0
+_SMALLEST_PCT = 0.01
 _COLUMNS = 3
 _PANEL_INCHES = 3.6
 _COLUMN_NAMES = (
@@ -133,6 +134,11 @@ def draw(comparisons: Sequence[Comparison], path: str | Path) -> None:
         figure.savefig(temporary, format="png", dpi=150)
 
 
+def _percent(value: float) -> str:
+    """Two digits; what is below a hundredth of a per cent says so."""
+    return f"{value:.2g} %" if value == 0 or value >= _SMALLEST_PCT else f"below {_SMALLEST_PCT:g} %"
+
+
 def _draw_panel(axis: Any, panel: Panel) -> None:
     low = min(*panel.reference, *panel.predicted) / 2
     high = max(*panel.reference, *panel.predicted) * 2
@@ -145,6 +151,6 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
     axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
     axis.set_xlabel(f"{panel.metric}, reference", fontsize=8)
     axis.set_ylabel(f"{panel.metric}, predicted", fontsize=8)
-    axis.set_title(f"{panel.source}: n = {len(panel.reference)}, mean error {panel.mape_pct:.2g} %", fontsize=9)
+    axis.set_title(f"{panel.source}\n{len(panel.reference)} records, mean error {_percent(panel.mape_pct)}", fontsize=9)
     axis.tick_params(labelsize=8)
     axis.legend(loc="upper left", fontsize=8, frameon=False)

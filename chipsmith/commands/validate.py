@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ NAME = "validate"
 ORDER = 40
 HELP = "run reference records on the models and print the errors per source"
 EXAMPLE = "chipsmith validate tests/reference/onnxim.jsonl --worst 3 --figure validation.png"
+
+_NAME_WIDTH = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +74,13 @@ def as_text(report: Report, worst: int = 1) -> str:
     return "\n".join([*lines, *(_worst_lines(report) if worst > 1 else ())])
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"
+
+
 def _line(row: SourceRow) -> dict[str, object]:
     return {
-        "source": row.source,
+        "source": _short(row.source),
         "metric": row.metric,
         "n": row.n,
         "skipped": row.skipped,
@@ -88,10 +95,13 @@ def _line(row: SourceRow) -> dict[str, object]:
 
 
 def _skips(report: Report) -> Iterator[str]:
+    """What was skipped and why; sources of a family that is not modelled in one line."""
+    counts: Counter[tuple[str, str]] = Counter()
     for row in report.rows:
+        what = f"family {row.family}" if not row.claimed else f"{row.source} {row.metric}".removesuffix(" *")
         for reason, count in row.skip_reasons.items():
-            metric = "" if row.metric == "*" else f" {row.metric}"
-            yield f"skipped {count:,} of {row.source}{metric}: {reason}"
+            counts[what, reason] += count
+    yield from (f"skipped {count:,} of {what}: {reason}" for (what, reason), count in counts.items())
 
 
 def _methods(report: Report) -> Iterator[str]:

@@ -485,11 +485,13 @@ def resource_steps(runs: Sequence[tuple[float, float, Mapping[str, float]]]) -> 
         runs: (begin, end, seconds needed of each resource at full share).
     """
     live = [run for run in runs if run[1] > run[0]]
+    if not live:
+        return {}
     begin = np.array([run[0] for run in live], np.float64)
     end = np.array([run[1] for run in live], np.float64)
     edges = np.unique(np.concatenate([begin, end]))
     running = (begin[None, :] <= edges[:-1, None]) & (end[None, :] > edges[:-1, None])
-    names = dict.fromkeys(name for run in runs for name in run[2])
+    names = dict.fromkeys(name for run in live for name in run[2])
     need = {name: np.array([run[2].get(name, 0.0) for run in live], np.float64) for name in names}
     return {name: Steps(edges, running @ (need[name] / (end - begin))) for name in names}
 

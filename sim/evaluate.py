@@ -243,6 +243,8 @@ def static_power(prices: Prices, n: int) -> Array:
     for engine in prices.engines.values():
         power[:, 1] += engine.leakage_w
         power[:, 2] += engine.clock_w
+    power[:, 1] += prices.uncore_leakage_w
+    power[:, 2] += prices.uncore_clock_w
     return power
 
 

@@ -116,7 +116,7 @@ def _gemm(op: Operator, base: dict[str, int]) -> list[dict[str, int]]:
 
 def _gemm_row(op: Operator, m: int, count: int) -> dict[str, int]:
     act, out = dtype(op.act).bits, dtype(op.out).bits
-    weight = op.weight_bytes // op.weight_copies  # all copies are equal; scales and bias included
+    weight = -(-op.weight_bytes // op.weight_copies)  # all copies are equal; scales and bias included
     return {
         "m": m,
         "k": op.k,

@@ -243,7 +243,11 @@ def _start_ready(
 
 @kernel
 def steady_extra(block: Array, iteration: Array, unrolled: Array, repeats: Array, end: Array, extra: Array) -> int:
-    """Seconds that the iterations beyond the unrolled ones add, per block; 0 returned where one is not steady yet."""
+    """Seconds that the iterations beyond the unrolled ones add, per block; 0 returned where one is not steady yet.
+
+    Steady means that the last two iterations end one period apart. Side work that nothing waits for may still be
+    falling behind then; in layers everything feeds the carried tensor, so this does not arise.
+    """
     for b in range(unrolled.shape[0]):
         extra[b] = 0.0
         if repeats[b] <= unrolled[b]:

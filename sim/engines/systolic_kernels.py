@@ -158,13 +158,14 @@ def _units(p: Any, dataflow: int) -> tuple[int, int, int]:
 def _fits(op: Any, q: Any, p: Any, tiles_m: int, tiles_n: int) -> int:
     """Status of the SRAM limits for one mapping."""
     halves = p["halves"]
-    act = q["tile_m"] * q["tile_k"] * op["a_bits"] * halves
-    weight = q["tile_k"] * q["tile_n"] * op["w_bits"] * halves
+    tile_m, tile_k, tile_n = min(q["tile_m"], op["m"]), min(q["tile_k"], op["k"]), min(q["tile_n"], op["n"])
+    act = tile_m * tile_k * op["a_bits"] * halves
+    weight = tile_k * tile_n * op["w_bits"] * halves
     if q["keep"] == KEEP_ACT:
-        act = q["tile_m"] * op["k"] * op["a_bits"] * (halves if tiles_m > 1 else 1)
+        act = tile_m * op["k"] * op["a_bits"] * (halves if tiles_m > 1 else 1)
     elif q["keep"] == KEEP_WEIGHT:
-        weight = q["tile_n"] * op["k"] * op["w_bits"] * (halves if tiles_n > 1 else 1)
-    result = q["tile_m"] * q["tile_n"] * p["accum_bits"] * halves
+        weight = tile_n * op["k"] * op["w_bits"] * (halves if tiles_n > 1 else 1)
+    result = tile_m * tile_n * p["accum_bits"] * halves
     spad = act
     if p["weight_buffer_bytes"] == 0:
         spad += weight
@@ -317,6 +318,8 @@ def _axes(op: Any, q: Any, p: Any) -> Any:
 @kernel
 def _legal(q: Any, p: Any) -> bool:
     sizes = q["tile_m"] >= 1 and q["tile_k"] >= 1 and q["tile_n"] >= 1 and (p["dataflows"] >> q["dataflow"]) & 1 == 1
+    if q["deal"] == ROUND_ROBIN and q["keep"] != KEEP_NONE:  # a core's tiles are no neighbours: nothing to keep
+        return False
     return bool(sizes and q["grid_m"] >= 1 and q["grid_n"] >= 1 and q["grid_m"] * q["grid_n"] <= p["cores"])
 
 

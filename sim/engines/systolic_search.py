@@ -1,13 +1,21 @@
-"""Mapping search of the systolic engine: the best of a few hundred structured candidates per operator.
+"""Mapping search of the systolic engine.
 
-Candidates are: dataflow x core grid x operand kept x k tile x number of m tiles, with the n tile as large as the
-SRAM allows and tiles balanced. A cheap floor (work and traffic, no edges) skips most of them before the full
-kernel prices the rest; Gemmini's heuristic is one candidate, so the search is never slower than it.
+Three stages, each only where the one before left something to gain:
+
+1. structured candidates: dataflow x core grid x operand kept x k tile x number of m tiles, with the n tile as large
+   as the SRAM allows and tiles balanced. A cheap floor (work and traffic) skips most of them before the kernel
+   prices the rest. Gemmini's heuristic is one candidate, so the search is never slower than it;
+2. fewer cores, where memory binds and concurrent streams disturb each other;
+3. where the best is still more than ``NEAR`` above the floor (small operators, whose first loads and edges count):
+   descent over single steps of every field, and a lattice of tiles over all dataflows, core grids and operands
+   kept when the operator is small enough.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from models.jit import kernel
 from sim.demand import BOUND, NO_SPAD, OK
@@ -18,16 +26,22 @@ from sim.engines.systolic_kernels import (
     KEEP_NONE,
     KEEP_WEIGHT,
     OS,
+    ROUND_ROBIN,
     WS,
     _cd,
+    _stream_tile,
     _units,
     gemm_cost,
     gemm_tile,
     gemmini_mapping,
     price_given,
 )
+from sim.memory.stream import stream_efficiency
 
 MAX_PARTS = 4096
+NEAR = 1.01  # of the floor: nothing worth searching for is left
+TINY = 1 << 20  # MACs up to which the lattice is enumerated
+ROUNDS = 24  # steps of a descent
 
 
 @kernel
@@ -52,7 +66,7 @@ def _round_up(value: int, unit: int) -> int:
 def _widest_n(op: Any, q: Any, p: Any, panels_m: int) -> int:
     """Largest n tile that the SRAM limits allow for the tile_m, tile_k and keep in ``q`` (0 = none)."""
     halves = p["halves"]
-    tile_m, tile_k = q["tile_m"], q["tile_k"]
+    tile_m, tile_k = min(q["tile_m"], op["m"]), min(q["tile_k"], op["k"])
     act = tile_m * tile_k * op["a_bits"] * halves
     column = tile_k * op["w_bits"] * halves
     if q["keep"] == KEEP_ACT:
@@ -74,6 +88,20 @@ def _widest_n(op: Any, q: Any, p: Any, panels_m: int) -> int:
     else:
         limit = min(limit, p["accum_bytes"] * 8 // result)
     return min(limit, room // shared) if shared > 0 else limit
+
+
+@kernel
+def _work_floor(op: Any, p: Any, dataflow: int) -> float:
+    """Array cycles of the busiest core that no tiling of this dataflow can beat."""
+    unit_m, unit_k, unit_n = _units(p, dataflow)
+    blocks = op["count"]
+    stream = 0
+    for size, unit in ((op["m"], unit_m), (op["k"], unit_k), (op["n"], unit_n)):
+        if unit > 0:
+            blocks *= _cd(size, unit)
+        else:
+            stream = size
+    return blocks * _stream_tile(p, dataflow, stream)[0] / (p["arrays"] * p["cores"])
 
 
 @kernel
@@ -103,17 +131,23 @@ def _better(out: Any, best: Any) -> bool:
 
 
 @kernel
+def _copy_compared(source: Any, target: Any) -> None:
+    """Copy what :func:`_better` looks at."""
+    target["cycles"] = source["cycles"]
+    target["dram_read_bytes"] = source["dram_read_bytes"]
+    target["dram_write_bytes"] = source["dram_write_bytes"]
+    target["act_reads"] = source["act_reads"]
+    target["weight_reads"] = source["weight_reads"]
+
+
+@kernel
 def _try(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
     """Price the mapping in ``q``; keep it where it beats the best. Returns whether any is kept."""
     if gemm_cost(op, q, p, trial) != OK:
         return found
     if found == 0 or _better(trial, best):
         copy_mapping(q, best_q)
-        best["cycles"] = trial["cycles"]
-        best["dram_read_bytes"] = trial["dram_read_bytes"]
-        best["dram_write_bytes"] = trial["dram_write_bytes"]
-        best["act_reads"] = trial["act_reads"]
-        best["weight_reads"] = trial["weight_reads"]
+        _copy_compared(trial, best)
         return 1
     return found
 
@@ -135,7 +169,7 @@ def _search_shapes(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, 
     m, n, count = op["m"], op["n"], op["count"]
     share_m = m if count >= q["grid_m"] else _cd(m, _cd(q["grid_m"], count))
     share_n = _cd(n, q["grid_n"])
-    work = op["macs"] / (p["rows"] * p["cols"] * p["arrays"] * p["cores"])
+    work = _work_floor(op, p, q["dataflow"])
     per_cycle = p["efficiency"] * p["bytes_per_cycle"]
     whole_m = _round_up(m, grain_m)
     parts = 1
@@ -144,9 +178,7 @@ def _search_shapes(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, 
         q["tile_m"] = tile_m
         tiles_m = _cd(m, tile_m)
         widest = _widest_n(op, q, p, _cd(tiles_m, q["grid_m"]))
-        tile_n = widest // grain_n * grain_n if widest >= grain_n else 0
-        if tile_n == 0 and widest >= n:
-            tile_n = widest
+        tile_n = _round_up(n, grain_n) if widest >= n else widest // grain_n * grain_n
         if tile_n > 0:
             pieces = _cd(share_n, tile_n)
             q["tile_n"] = min(_round_up(_cd(share_n, pieces), grain_n), tile_n)
@@ -196,10 +228,228 @@ def _search_depths(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, 
 def _try_gemmini(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
     """The heuristic as one more candidate, so that the search is never slower than it."""
     gemmini_mapping(op, p, q)
-    work = op["macs"] / (p["rows"] * p["cols"] * p["arrays"] * p["cores"])
+    work = _work_floor(op, p, WS)
     if found == 1 and _floor(op, q, p, work, p["efficiency"] * p["bytes_per_cycle"]) >= best["cycles"]:
         return found
     return _try(op, q, p, trial, best_q, best, found)
+
+
+@kernel
+def _structured(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any, dataflow: int, found: int) -> int:
+    """Stage 1 for one dataflow. Returns whether any mapping is found."""
+    q["deal"] = GRID
+    q["dataflow"] = dataflow
+    cores = p["cores"]
+    for grid_m in range(1, cores + 1):
+        if cores % grid_m != 0:
+            continue
+        q["grid_m"] = grid_m
+        q["grid_n"] = cores // grid_m
+        for keep in (KEEP_NONE, KEEP_ACT, KEEP_WEIGHT):
+            q["keep"] = keep
+            found = _search_depths(op, q, p, trial, best_q, best, found)
+    return found
+
+
+@kernel
+def _smallest(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
+    """One array block per tile: where SRAM is too small for the structured candidates."""
+    q["deal"] = GRID
+    q["keep"] = KEEP_NONE
+    q["grid_m"] = 1
+    q["grid_n"] = 1
+    for dataflow in range(3):
+        if (p["dataflows"] >> dataflow) & 1 == 0:
+            continue
+        unit_m, unit_k, unit_n = _units(p, dataflow)
+        q["dataflow"] = dataflow
+        q["tile_m"] = max(1, unit_m)
+        q["tile_k"] = max(1, unit_k)
+        q["tile_n"] = max(1, unit_n)
+        found = _try(op, q, p, trial, best_q, best, found)
+    return found
+
+
+@kernel
+def _fewer_cores(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
+    """Stage 2: the best shape on half, a quarter ... of the cores."""
+    copy_mapping(best_q, q)
+    active = best_q["grid_m"] * best_q["grid_n"] // 2
+    while active >= 1:
+        for grid_m in (1, active):
+            q["grid_m"] = grid_m
+            q["grid_n"] = active // grid_m
+            _try(op, q, p, trial, best_q, best, 1)
+        active //= 2
+
+
+@kernel
+def _next_tile(size: int, tile: int, unit: int, step: int) -> int:
+    """A neighbouring tile size: one part more or less, twice or half, one unit more or less, all or one unit."""
+    unit = max(1, unit)
+    parts = _cd(size, tile)
+    wanted = tile
+    if step == 0:
+        wanted = _cd(size, parts + 1)
+    elif step == 1:
+        wanted = _cd(size, parts - 1) if parts > 1 else tile
+    elif step == 2:
+        wanted = tile - unit
+    elif step == 3:
+        wanted = tile + unit
+    elif step == 4:
+        wanted = tile // 2
+    elif step == 5:
+        wanted = tile * 2
+    elif step == 6:
+        wanted = 1
+    elif step == 7:
+        wanted = size
+    return min(max(unit, _round_up(wanted, unit)), _round_up(size, unit))
+
+
+TILE_STEPS = 8
+
+
+@kernel
+def _try_promising(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
+    """Price the mapping in ``q`` unless its floor is not below the best."""
+    cores = p["cores"] if q["deal"] == ROUND_ROBIN else q["grid_m"] * q["grid_n"]
+    work = _work_floor(op, p, q["dataflow"]) * p["cores"] / cores
+    if _floor(op, q, p, work, p["efficiency"] * p["bytes_per_cycle"]) < best["cycles"]:
+        _try(op, q, p, trial, best_q, best, 1)
+
+
+@kernel
+def _step_tiles(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
+    """All single tile steps from the mapping in ``q``, and the exchanges of m against n."""
+    unit_m, unit_k, unit_n = _units(p, q["dataflow"])
+    m, k, n = q["tile_m"], q["tile_k"], q["tile_n"]
+    for step in range(TILE_STEPS):
+        q["tile_m"] = _next_tile(op["m"], m, unit_m, step)
+        _try_promising(op, q, p, trial, best_q, best)
+        for other in range(TILE_STEPS):
+            if (step ^ other) & 1 == 1:  # one grows while the other shrinks
+                q["tile_n"] = _next_tile(op["n"], n, unit_n, other)
+                _try_promising(op, q, p, trial, best_q, best)
+        q["tile_m"] = m
+        q["tile_n"] = _next_tile(op["n"], n, unit_n, step)
+        _try_promising(op, q, p, trial, best_q, best)
+        q["tile_n"] = n
+        q["tile_k"] = _next_tile(op["k"], k, unit_k, step)
+        _try_promising(op, q, p, trial, best_q, best)
+        q["tile_k"] = k
+
+
+@kernel
+def _step_placement(q: Any, op: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
+    """Other grids, deals and operands kept for the tiles in ``q``."""
+    grid_m, grid_n, keep, deal = q["grid_m"], q["grid_n"], q["keep"], q["deal"]
+    for other in (KEEP_NONE, KEEP_ACT, KEEP_WEIGHT):
+        q["keep"] = other
+        _try_promising(op, q, p, trial, best_q, best)
+    q["keep"] = keep
+    for along_m in range(1, min(p["cores"], MANY_CORES) + 1):
+        for along_n in range(1, min(p["cores"], MANY_CORES) // along_m + 1):
+            q["grid_m"] = along_m
+            q["grid_n"] = along_n
+            _try_promising(op, q, p, trial, best_q, best)
+    q["grid_m"] = grid_m
+    q["grid_n"] = grid_n
+    if p["cores"] > 1:
+        q["deal"] = GRID + ROUND_ROBIN - deal
+        _try_promising(op, q, p, trial, best_q, best)
+        q["deal"] = deal
+
+
+MANY_CORES = 8  # grids of up to this many cores are enumerated in a descent
+
+
+@kernel
+def _descend(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
+    """Stage 3: steps to the best neighbour until none is better."""
+    for _ in range(ROUNDS):
+        before = best["cycles"]
+        copy_mapping(best_q, q)
+        _step_tiles(op, q, p, trial, best_q, best)
+        copy_mapping(best_q, q)
+        _step_placement(q, op, p, trial, best_q, best)
+        if best["cycles"] >= before:
+            return
+
+
+@kernel
+def _lowest(op: Any, p: Any) -> float:
+    """Cycles that no mapping can beat."""
+    work = np.inf
+    for dataflow in range(3):
+        if (p["dataflows"] >> dataflow) & 1 != 0:
+            work = min(work, _work_floor(op, p, dataflow))
+    bits = op["m"] * (op["k"] * op["a_bits"] + op["n"] * op["o_bits"])
+    moved = (bits / 8 + op["w_bytes"]) * op["count"]
+    return max(work, moved / (p["efficiency"] * p["bytes_per_cycle"]))
+
+
+@kernel
+def _lattice_size(size: int, unit: int, index: int) -> int:
+    """One of ``LATTICE`` tile sizes of a dimension: all multiples where they are few, else parts and small ones."""
+    unit = max(1, unit)
+    if _cd(size, unit) <= LATTICE:
+        return min((index + 1) * unit, _round_up(size, unit))
+    if index >= LATTICE - 4:
+        return unit << (index - (LATTICE - 4))
+    return _round_up(_cd(size, index + 1), unit)
+
+
+LATTICE = 16
+
+
+@kernel
+def _lattice_tiles(op: Any, q: Any, p: Any, work: float, trial: Any, best_q: Any, best: Any) -> None:
+    """All lattice tiles for the dataflow, placement and operand kept in ``q``; floors skip most."""
+    unit_m, unit_k, unit_n = _units(p, q["dataflow"])
+    per_cycle = p["efficiency"] * p["bytes_per_cycle"]
+    for i in range(LATTICE):
+        q["tile_m"] = _lattice_size(op["m"], unit_m, i)
+        for j in range(LATTICE):
+            q["tile_n"] = _lattice_size(op["n"], unit_n, j)
+            if _useless(q, _cd(op["m"], q["tile_m"]), _cd(op["n"], q["tile_n"])):
+                continue
+            if _floor(op, q, p, work, per_cycle) >= best["cycles"]:
+                continue
+            for depth in range(LATTICE):
+                q["tile_k"] = _lattice_size(op["k"], unit_k, depth)
+                _try(op, q, p, trial, best_q, best, 1)
+
+
+@kernel
+def _lattice(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> None:
+    """Enumerate a lattice of tiles over all dataflows, core grids and operands kept."""
+    cores = min(p["cores"], MANY_CORES)
+    q["deal"] = GRID
+    for dataflow in range(3):
+        if (p["dataflows"] >> dataflow) & 1 == 0:
+            continue
+        q["dataflow"] = dataflow
+        work = _work_floor(op, p, dataflow) * p["cores"]
+        for grid_m in range(1, cores + 1):
+            for grid_n in range(1, cores // grid_m + 1):
+                q["grid_m"] = grid_m
+                q["grid_n"] = grid_n
+                for keep in (KEEP_NONE, KEEP_ACT, KEEP_WEIGHT):
+                    q["keep"] = keep
+                    _lattice_tiles(op, q, p, work / (grid_m * grid_n), trial, best_q, best)
+
+
+@kernel
+def _refine(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> None:
+    """Descend from the best; for small operators enumerate a lattice first and descend from its best again."""
+    _descend(op, q, p, trial, best_q, best)
+    if op["macs"] <= TINY:
+        before = best["cycles"]
+        _lattice(op, p, q, trial, best_q, best)
+        if best["cycles"] < before:
+            _descend(op, q, p, trial, best_q, best)
 
 
 @kernel
@@ -215,23 +465,24 @@ def search_gemm(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> 
         ``OK`` or the reason why nothing fits.
     """
     found = 0
-    q["deal"] = GRID
-    cores = p["cores"]
     for dataflow in range(3):
-        if (p["dataflows"] >> dataflow) & 1 == 0:
-            continue
-        q["dataflow"] = dataflow
-        for grid_m in range(1, cores + 1):
-            if cores % grid_m != 0:
-                continue
-            q["grid_m"] = grid_m
-            q["grid_n"] = cores // grid_m
-            for keep in (KEEP_NONE, KEEP_ACT, KEEP_WEIGHT):
-                q["keep"] = keep
-                found = _search_depths(op, q, p, trial, best_q, best, found)
+        if (p["dataflows"] >> dataflow) & 1 != 0:
+            found = _structured(op, p, q, trial, best_q, best, dataflow, found)
     if p["dataflows"] & 1 != 0:
         found = _try_gemmini(op, q, p, trial, best_q, best, found)
-    return gemm_tile(op, best_q, p, best) if found == 1 else NO_SPAD
+    if found == 0:
+        found = _smallest(op, q, p, trial, best_q, best, found)
+    if found == 0:
+        return NO_SPAD
+    lowest = _lowest(op, p)
+    if best["cycles"] > NEAR * lowest and p["cores"] > 1 and p["interference"] > 0.0 and best_q["deal"] == GRID:
+        _fewer_cores(op, q, p, trial, best_q, best)
+        active = best_q["grid_m"] * best_q["grid_n"]
+        if op["macs"] > TINY:  # fewer cores were tried; small operators get every placement below
+            lowest /= stream_efficiency(1.0, p["interference"], active)
+    if best["cycles"] > NEAR * lowest:
+        _refine(op, p, q, trial, best_q, best)
+    return gemm_tile(op, best_q, p, best)
 
 
 @kernel

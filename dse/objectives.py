@@ -85,6 +85,7 @@ class Objective:
         label: words for an axis.
         phase: the phase that the workload must have, ``""`` for any.
         compute: the quantity per design from measured totals; None where it comes from a quality table.
+        totals: the totals that it is a product or quotient of; their error intervals add up.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Objective:
     label: str
     phase: Literal["", "prefill", "decode"] = ""
     compute: Callable[[Measured], Floats] | None = None
+    totals: tuple[Literal["latency_s", "energy_j", "area_mm2"], ...] = ()
 
     @property
     def sign(self) -> float:
@@ -140,14 +142,14 @@ def _edp(m: Measured) -> Floats:
 
 
 _ALL = (
-    Objective("area_mm2", "mm²", "min", "die area", "", _area),
-    Objective("energy_per_token_j", "J", "min", "energy per token", "", _energy_per_token),
-    Objective("throughput_tokens_per_s", "tokens/s", "max", "throughput", "", _throughput),
-    Objective("ttft_s", "s", "min", "time to first token", "prefill", _ttft),
-    Objective("tpot_s", "s", "min", "time per output token", "decode", _tpot),
-    Objective("edp_js", "J s", "min", "energy-delay product", "", _edp),
-    Objective("power_w", "W", "min", "average power", "", _power),
-    Objective("latency_s", "s", "min", "latency of the workload", "", _latency),
+    Objective("area_mm2", "mm²", "min", "die area", "", _area, ("area_mm2",)),
+    Objective("energy_per_token_j", "J", "min", "energy per token", "", _energy_per_token, ("energy_j",)),
+    Objective("throughput_tokens_per_s", "tokens/s", "max", "throughput", "", _throughput, ("latency_s",)),
+    Objective("ttft_s", "s", "min", "time to first token", "prefill", _ttft, ("latency_s",)),
+    Objective("tpot_s", "s", "min", "time per output token", "decode", _tpot, ("latency_s",)),
+    Objective("edp_js", "J s", "min", "energy-delay product", "", _edp, ("energy_j", "latency_s")),
+    Objective("power_w", "W", "min", "average power", "", _power, ("energy_j", "latency_s")),
+    Objective("latency_s", "s", "min", "latency of the workload", "", _latency, ("latency_s",)),
 )
 OBJECTIVES: Mapping[str, Objective] = {o.name: o for o in _ALL}
 

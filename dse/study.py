@@ -348,6 +348,18 @@ class Study:
             frame["tie"] = tie_groups(self._ledger.minimised(numbers), self._tolerance(tie_pct))
         return frame
 
+    def evidence_pct(self) -> dict[str, float]:
+        """Error interval of each objective in per cent, as far as validation gives one (``sim/evidence.py``).
+
+        An objective made of several totals has the sum of their intervals; one that rests on a total which nothing
+        was compared with has none and is left out.
+        """
+        from sim.evidence import evidence_of
+
+        known = {name: e.interval_pct for name, e in evidence_of(self.space.base, self.plan.fidelity).items()}
+        found = {o.name: [known.get(total) for total in o.totals] for o in self.plan.objectives}
+        return {name: sum(filter(None, parts)) for name, parts in found.items() if parts and None not in parts}
+
     def contenders(self, tie_pct: float | Mapping[str, float]) -> Numbers:
         """Numbers of dominated designs whose error intervals overlap with those of a design on the front."""
         tolerance = self._tolerance(tie_pct)

@@ -1,0 +1,300 @@
+"""The picture of a study: its Pareto front among all designs, and how the hypervolume grew.
+
+``pareto_data`` computes everything that is shown; ``pareto_figure`` only draws it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.objectives import Floats, Objective, objective
+from dse.study import Study
+from workloads.errors import ChipsmithError, nearest
+from workloads.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_POINTS = 20_000  # dominated designs that are drawn; more only darken the picture
+_LOG_SPAN = 20.0  # an axis whose values span more than this factor is logarithmic
+_LONGEST_LINE = 170
+_GREY, _INK, _ACCENT, _WARN = "#8b95a1", "#22303c", "#0b6e99", "#b3261e"
+
+
+@dataclass(frozen=True)
+class ParetoData:
+    """What the picture shows.
+
+    Attributes:
+        title: study and workload.
+        subtitle: sampler, seed, counts, constraints.
+        x, y, colour: the three quantities; colour is None where the study measures only two.
+        dominated: feasible designs off the front, shape (n, 2), at most ``MOST_POINTS``, evenly chosen.
+        left_out: feasible dominated designs that are not shown.
+        front: designs of the front, shape (m, 2), in the order of x.
+        front_colour: third quantity of the front, shape (m,).
+        front_numbers: their design numbers, shape (m,).
+        knee: row of the front nearest to its ideal corner, both axes scaled to the front's extent.
+        knee_label: its number and parameters, a line each.
+        joined: whether the front is a staircase in these two axes (a study of exactly these two objectives).
+        evaluations, hypervolume: the curve, shape (k,) each.
+        reference: the reference point in words.
+        warning: what every reader must know, ``""`` if nothing.
+    """
+
+    title: str
+    subtitle: str
+    x: Objective
+    y: Objective
+    colour: Objective | None
+    dominated: Floats
+    left_out: int
+    front: Floats
+    front_colour: Floats
+    front_numbers: NDArray[np.int64]
+    knee: int
+    knee_label: str
+    joined: bool
+    evaluations: NDArray[np.int64]
+    hypervolume: Floats
+    reference: str
+    warning: str
+
+
+def pareto_data(study: Study, x: str | None = None, y: str | None = None, colour: str | None = None) -> ParetoData:
+    """What the picture of a study shows.
+
+    Args:
+        study: a study with at least one feasible design.
+        x, y: measures on the axes; the first two objectives (or the first and another measure).
+        colour: measure that colours the front; the third objective, or another measure.
+
+    Raises:
+        ChipsmithError: no feasible design, or an unknown measure.
+    """
+    trials = study.trials
+    if not trials["feasible"].any():
+        raise ChipsmithError("study", len(study), "designs and none of them feasible: there is no front to draw")
+    axes = _axes(study, x, y, colour)
+    numbers = study.front_numbers
+    feasible = np.flatnonzero(trials["feasible"].to_numpy())
+    others = np.setdiff1d(feasible, numbers)
+    shown = others[np.unique(np.linspace(0, len(others) - 1, min(len(others), MOST_POINTS)).astype(np.int64))]
+    values = trials[[a.name for a in axes]].to_numpy(dtype=np.float64)
+    order = numbers[np.lexsort((values[numbers, 1], values[numbers, 0]))]
+    knee = _knee(values[order, :2] * [axes[0].sign, axes[1].sign])
+    counts, curve = study.hypervolume_curve()
+    return ParetoData(
+        title=f"{study.space.base.name} · {_work(study)}",
+        subtitle=_subtitle(study, len(feasible), len(numbers)),
+        x=axes[0],
+        y=axes[1],
+        colour=axes[2] if len(axes) > 2 else None,
+        dominated=values[shown, :2],
+        left_out=len(others) - len(shown),
+        front=values[order, :2],
+        front_colour=values[order, 2] if len(axes) > 2 else np.zeros(len(order)),
+        front_numbers=order,
+        knee=knee,
+        knee_label=_design_label(study, int(order[knee])),
+        joined={a.name for a in axes[:2]} == {o.name for o in study.plan.objectives},
+        evaluations=counts,
+        hypervolume=curve,
+        reference=", ".join(f"{name} {value:.4g}" for name, value in (study.reference or {}).items()),
+        warning=_warning(study),
+    )
+
+
+def _axes(study: Study, *wanted: str | None) -> list[Objective]:
+    """Measures for x, y and colour: those asked for, else objectives, else what is measured besides."""
+    known = {m.name: m for m in study.plan.measures}
+    for name in wanted:
+        if name is not None and name not in known:
+            raise ChipsmithError("axis", name, nearest(name, known))
+    rest = [o.name for o in study.plan.objectives] + ["area_mm2", "energy_per_token_j", "latency_s", *known]
+    queue = [name for name in dict.fromkeys(rest) if name in known and name not in wanted]
+    names = [name if name is not None else queue.pop(0) for name in wanted if name is not None or queue]
+    extra = {name: m for name, m in known.items() if m.compute is None}
+    return [objective(name, extra) for name in names]
+
+
+def _work(study: Study) -> str:
+    work = study.plan.workload
+    return " + ".join(trace.name for trace in (work.prefill, work.decode) if trace is not None)
+
+
+def _subtitle(study: Study, feasible: int, front: int) -> str:
+    manifest = study.manifest()
+    limits = f"  ·  {manifest['constraints']}" if manifest["constraints"] else ""
+    counts = f"{len(study):,} designs, {feasible:,} feasible, {front:,} on the front"
+    text = f"{manifest['sampler']}, seed {study.seed}  ·  {counts}{limits}"
+    return text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 2] + " …"
+
+
+def _warning(study: Study) -> str:
+    if not study.plan.unchecked_quality:
+        return ""
+    fields = ", ".join(path.rpartition(".")[2] for path in study.space.varied_precision)
+    return f"not at equal model quality: {fields} vary and accuracy was not judged"
+
+
+def _knee(front: Floats) -> int:
+    """Row nearest to the best corner of the front's bounding box (values to be minimised; logs where they span far)."""
+    front = np.stack([np.sign(v) * np.log(np.abs(v)) if _spans_far(np.abs(v)) else v for v in front.T], axis=1)
+    low, high = front.min(axis=0), front.max(axis=0)
+    scaled = (front - low) / np.where(high > low, high - low, 1.0)
+    return int(np.argmin(np.hypot(scaled[:, 0], scaled[:, 1])))
+
+
+def _design_label(study: Study, number: int) -> str:
+    row = study.trials.iloc[number]
+    parts = [f"{_short(p.path)} {_plain(row[p.path])}" for p in study.space.parameters]
+    return f"design {number}\n" + "\n".join(parts)
+
+
+def _short(path: str) -> str:
+    head, _, tail = path.rpartition(".")
+    owner = head.rpartition(".")[2]
+    return f"{owner}.{tail}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1024 and value % 1024 == 0:
+        return f"{value // 2**20} Mi" if value % 2**20 == 0 else f"{value // 1024} Ki"
+    return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def pareto_figure(
+    study: Study, path: str | Path, x: str | None = None, y: str | None = None, colour: str | None = None
+) -> ParetoData:
+    """Draw the front of a study into a picture file and return what it shows.
+
+    Args:
+        study: as in :func:`pareto_data`, and ``x``, ``y``, ``colour``.
+        path: the file; its ending chooses the format (png, svg, pdf).
+
+    Raises:
+        ChipsmithError: as :func:`pareto_data`; an unknown file format; the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    data = pareto_data(study, x, y, colour)
+    _check_format(Path(path), FigureCanvasAgg.filetypes)
+    figure = Figure(figsize=(11.5, 5.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    _draw(figure, data)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)
+    return data
+
+
+def _check_format(path: Path, known: dict[str, str]) -> None:
+    if path.suffix.lstrip(".") not in known:
+        raise ChipsmithError(str(path), path.suffix, f"the ending of a picture: {', '.join(sorted(known))}")
+
+
+def _draw(figure: Figure, data: ParetoData) -> None:
+    main, side = figure.subplots(1, 2, width_ratios=(2.7, 1))
+    _draw_designs(figure, main, data)
+    _draw_hypervolume(side, data)
+    main.set_title(data.title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=22)
+    line = main.text(0, 1.015, data.subtitle, transform=main.transAxes, fontsize=8.5, color=_GREY, va="bottom")
+    line.set_in_layout(False)  # else a long line takes its width from the axes
+    if data.warning:
+        main.text(
+            0.5, 0.02, data.warning, transform=main.transAxes, ha="center", color=_WARN, fontsize=9, weight="bold"
+        )
+
+
+def _draw_designs(figure: Figure, axes: Axes, data: ParetoData) -> None:
+    """Dominated designs in grey, the front on top, coloured by the third quantity."""
+    everything = np.concatenate([data.dominated, data.front])
+    _frame(axes, data.x.axis, data.y.axis)
+    _scale(axes.set_xscale, axes.xaxis, everything[:, 0])
+    _scale(axes.set_yscale, axes.yaxis, everything[:, 1])
+    _draw_dominated(axes, data)
+    x, y = data.front.T
+    if data.joined:
+        axes.step(x, y, where="post" if data.x.sign > 0 else "pre", color=_INK, linewidth=1, alpha=0.55, zorder=2)
+    style: dict[str, Any] = {"cmap": "viridis", "s": 46, "edgecolors": "white", "linewidths": 0.7, "zorder": 3}
+    points = axes.scatter(x, y, c=data.front_colour, label="Pareto front", **style)
+    if data.colour is not None:
+        bar = figure.colorbar(points, ax=axes, pad=0.015, aspect=32)
+        bar.set_label(data.colour.axis, color=_INK)
+        bar.ax.spines[:].set_visible(False)
+    _draw_knee(axes, data)
+    corner: Any = f"{_side(data.y, 'lower', 'upper')} {_side(data.x, 'left', 'right')}"
+    axes.legend(frameon=False, fontsize=9, loc=corner)
+
+
+def _side(quantity: Objective, for_min: str, for_max: str) -> str:
+    """The side towards which a quantity is better: beyond the front there is room."""
+    return for_min if quantity.direction == "min" else for_max
+
+
+def _draw_dominated(axes: Axes, data: ParetoData) -> None:
+    if len(data.dominated) == 0:
+        return
+    left_out = f" ({data.left_out:,} not drawn)" if data.left_out else ""
+    x, y = data.dominated.T
+    axes.scatter(x, y, s=9, color=_GREY, alpha=0.25, linewidths=0, rasterized=True, label=f"dominated{left_out}")
+
+
+def _draw_knee(axes: Axes, data: ParetoData) -> None:
+    """Ring the knee; its parameters stand in the corner where designs are worst."""
+    x, y = (float(v) for v in data.front[data.knee])
+    axes.scatter([x], [y], s=150, facecolors="none", edgecolors=_ACCENT, linewidths=1.6, zorder=4)
+    right, top = data.x.direction == "min", data.y.direction == "min"
+    axes.annotate(
+        data.knee_label,
+        (x, y),
+        xytext=(0.99 if right else 0.01, 0.985 if top else 0.015),
+        textcoords="axes fraction",
+        ha="right" if right else "left",
+        va="top" if top else "bottom",
+        fontsize=8,
+        color=_INK,
+        bbox={"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": _ACCENT, "alpha": 0.92},
+        arrowprops={"arrowstyle": "-", "color": _ACCENT, "alpha": 0.45},
+        zorder=5,
+    )
+
+
+def _draw_hypervolume(axes: Axes, data: ParetoData) -> None:
+    axes.plot(data.evaluations, data.hypervolume, color=_ACCENT, linewidth=1.8)
+    axes.fill_between(data.evaluations, data.hypervolume.min(), data.hypervolume, color=_ACCENT, alpha=0.12)
+    axes.set_title("search progress", loc="left", fontsize=10, color=_INK)
+    _frame(axes, "designs evaluated", "hypervolume")
+    note = "reference point\n" + data.reference.replace(", ", "\n")
+    axes.text(0.98, 0.03, note, transform=axes.transAxes, ha="right", fontsize=7.5, color=_INK)
+
+
+def _frame(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, color=_INK)
+    axes.set_ylabel(y, color=_INK)
+    axes.grid(True, which="major", color="#e6e9ed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _scale(set_scale: Any, axis: Any, values: Floats) -> None:
+    """A logarithmic axis with plain numbers where the values span far."""
+    if not _spans_far(values):
+        return
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    set_scale("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _spans_far(values: Floats) -> bool:
+    return bool(values.min() > 0 and values.max() / values.min() > _LOG_SPAN)

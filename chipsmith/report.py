@@ -206,7 +206,7 @@ def _plotly_div(figure: Any, div_id: str, where: str) -> str:
 
     if not hasattr(figure, "to_plotly_json"):
         raise ChipsmithError(f"{where}.plotly_figure", type(figure).__name__, "a plotly figure is needed")
-    config = {"responsive": True, "displaylogo": False}
+    config = {"responsive": True, "displaylogo": False, "showSendToCloud": False}  # no button that uploads the data
     return Markup(to_html(figure, config, include_plotlyjs=False, full_html=False, div_id=div_id))
 
 
@@ -368,18 +368,23 @@ def pareto_section(study: Study) -> Interactive:
     shown = rest.iloc[:: 1 + len(rest) // _DOMINATED_SHOWN]
     x, y = objectives[0], objectives[1]
     shown_of = f"{len(shown)} of {len(rest)}" if len(shown) < len(rest) else f"all {len(rest)}"
-    figure = pareto_scatter(
-        front, shown, (x.name, f"{x.label} ({x.unit})"), (y.name, f"{y.label} ({y.unit})"), study.space.paths
-    )
+    stairs = len(objectives) == 2 and x.direction == y.direction == "min"
+    figure = pareto_scatter(front, shown, (x.name, x.axis), (y.name, y.axis), study.space.paths, stairs)
     note = (
-        f"Each point is a design; hover to see its parameters, drag to zoom. The line joins the {len(front)} designs "
-        f"of the Pareto front, which no other design beats in every objective; grey: {shown_of} dominated designs."
+        f"Each point is a design; hover to see its parameters, drag to zoom. Blue: the {len(front)} designs of "
+        f"the Pareto front, which no other design beats in every objective; grey: {shown_of} dominated designs."
+        + (" Designs of unequal accuracy are compared here without judging it." if study.plan.unchecked_quality else "")
     )
     return Interactive("Pareto front", figure, note)
 
 
 def pareto_scatter(
-    front: pd.DataFrame, dominated: pd.DataFrame, x: tuple[str, str], y: tuple[str, str], parameters: Sequence[str]
+    front: pd.DataFrame,
+    dominated: pd.DataFrame,
+    x: tuple[str, str],
+    y: tuple[str, str],
+    parameters: Sequence[str],
+    stairs: bool = True,
 ) -> Any:
     """A plotly scatter of a front and the designs it dominates.
 
@@ -388,13 +393,14 @@ def pareto_scatter(
         dominated: other feasible designs, same columns.
         x, y: (column, label with unit).
         parameters: columns that the hover text names.
+        stairs: join the front by the stairs that bound what it dominates (two objectives, both minimised).
     """
     from plotly.graph_objects import Figure
 
     figure = Figure()
     layers = (
         (dominated, "dominated", "#B4BAC4", 6, "markers"),
-        (front, "Pareto front", "#0072B2", 10, "lines+markers"),
+        (front, "Pareto front", "#0072B2", 10, "lines+markers" if stairs else "markers"),
     )
     for frame, name, colour, size, mode in layers:
         ordered = frame.sort_values([x[0], y[0]])

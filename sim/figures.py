@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
-    from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
 __all__ = [
@@ -362,9 +361,10 @@ def _slope_label(axes: Axes, bandwidth: float, text: str) -> None:
     )
 
 
+#: Where a label may stand relative to its point: right and left of it, below and above, ever further away.
 _OFFSETS = tuple(
     (dx * reach, dy * reach, ha, va)
-    for reach in (1.0, 1.8, 2.8, 4.0, 5.5, 7.5)
+    for reach in (14.0, 25.0, 39.0, 56.0, 77.0, 105.0)
     for dx, dy, ha, va in (
         (1.0, -0.6, "left", "top"),
         (1.0, 0.6, "left", "bottom"),
@@ -374,65 +374,90 @@ _OFFSETS = tuple(
         (0.0, 1.2, "center", "bottom"),
     )
 )
+_SHIFT = {"left": 0.0, "bottom": 0.0, "center": -0.5, "right": -1.0, "top": -1.0}
+_PIXELS_PER_POINT = _DPI / 72
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
 
-def _place_labels(axes: Axes, labels: Sequence[Label], points: Sequence[Point]) -> None:
-    """Put every label where it covers neither a point, nor another text, nor the frame; leave it out if it can't."""
-    figure = axes.figure
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # Agg canvases have one, the base class not
+def _place_labels(axes: Axes, labels: Sequence[Label], points: Sequence[Point]) -> list[Box]:
+    """Put every label where it covers neither a point, nor a line, nor another text; leave it out if it can't.
+
+    Returns:
+        Boxes of the labels that found a place.
+    """
+    taken = _taken_boxes(axes, points)
+    inside = _box(axes.get_window_extent())
+    placed = []
+    for label in labels:
+        words = f"{label.text} ({label.share:.0%})"
+        wide, high = _text_size(axes, words)
+        x, y = axes.transData.transform((label.intensity, label.rate))
+        for dx, dy, ha, va in _OFFSETS:
+            left = x + dx * _PIXELS_PER_POINT + _SHIFT[ha] * wide
+            low = y + dy * _PIXELS_PER_POINT + _SHIFT[va] * high
+            box = (left - 2, low - 2, left + wide + 2, low + high + 2)
+            if _within(box, inside) and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                placed.append(box)
+                _annotate(axes, label, words, (dx, dy), ha, va)
+                break
+    return placed
+
+
+def _taken_boxes(axes: Axes, points: Sequence[Point]) -> list[Box]:
+    """What no label may cover: points, texts, lines and the legend."""
     taken = [_point_box(axes, point) for point in points]
     for text in axes.texts:
-        taken += _along(text.get_window_extent(renderer), text.get_rotation())
+        taken += _along(_box(text.get_window_extent()), text.get_rotation())
     taken += [box for line in axes.lines for box in _on_line(axes, line)]
     legend = axes.get_legend()
-    taken += [legend.get_window_extent(renderer)] if legend is not None else []
-    inside = axes.get_window_extent(renderer)
-    for label in labels:
-        for dx, dy, ha, va in _OFFSETS:
-            words = _annotate(axes, label, (dx * 14, dy * 14), ha, va)
-            box = _text_box(words, renderer).padded(2)
-            fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
-            if fits and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            words.remove()
+    return [*taken, _box(legend.get_window_extent())] if legend is not None else taken
 
 
-def _text_box(text: Annotation, renderer: Any) -> Bbox:
-    """Extent of an annotation's words alone, its line left out."""
-    from matplotlib.text import Text
-
-    text.update_positions(renderer)
-    return Text.get_window_extent(text, renderer)
+def _within(box: Box, frame: Box) -> bool:
+    return frame[0] <= box[0] and frame[1] <= box[1] and box[2] <= frame[2] and box[3] <= frame[3]
 
 
-def _on_line(axes: Axes, line: Line2D) -> list[Bbox]:
-    """Small boxes along a straight line, in pixels; none for the faint line at the ridge."""
-    from matplotlib.transforms import Bbox
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
+
+def _box(extent: Bbox) -> Box:
+    return (extent.x0, extent.y0, extent.x1, extent.y1)
+
+
+def _text_size(axes: Axes, words: str) -> tuple[float, float]:
+    """Width and height of a label, in pixels."""
+    text = axes.text(0.5, 0.5, words, transform=axes.transAxes, fontsize=9)
+    extent = text.get_window_extent()
+    text.remove()
+    return extent.width, extent.height
+
+
+def _on_line(axes: Axes, line: Line2D) -> list[Box]:
+    """Small boxes along a straight line; none for the faint line at the ridge."""
     if line.get_color() == GREY:
         return []
     (x0, y0), (x1, y1) = axes.transData.transform(line.get_xydata())
-    pieces = 1 + int(max(abs(x1 - x0), abs(y1 - y0)) / 6)
-    middles = [(x0 + (x1 - x0) * i / pieces, y0 + (y1 - y0) * i / pieces) for i in range(pieces + 1)]
-    return [Bbox.from_extents(x - 2, y - 2, x + 2, y + 2) for x, y in middles]
+    pieces = 1 + int(max(abs(x1 - x0), abs(y1 - y0)) / 8)
+    middles = ((x0 + (x1 - x0) * i / pieces, y0 + (y1 - y0) * i / pieces) for i in range(pieces + 1))
+    return [(x - 3, y - 3, x + 3, y + 3) for x, y in middles]
 
 
-def _along(box: Bbox, rotation: float) -> list[Bbox]:
+def _along(box: Box, rotation: float) -> list[Box]:
     """A text's box; of a slanted one small boxes along its diagonal, because the whole box is mostly empty."""
-    from matplotlib.transforms import Bbox
-
     if rotation == 0:
         return [box]
     pieces, size = 24, 14.0
+    x0, y0, x1, y1 = box
     steps = ((i + 0.5) / pieces for i in range(pieces))
-    middles = [(box.x0 + box.width * t, box.y0 + box.height * t) for t in steps]
-    return [Bbox.from_extents(x - size, y - size, x + size, y + size) for x, y in middles]
+    middles = ((x0 + (x1 - x0) * t, y0 + (y1 - y0) * t) for t in steps)
+    return [(x - size, y - size, x + size, y + size) for x, y in middles]
 
 
-def _annotate(axes: Axes, label: Label, offset: tuple[float, float], ha: str, va: str) -> Annotation:
-    return axes.annotate(
-        f"{label.text} ({label.share:.0%})",
+def _annotate(axes: Axes, label: Label, words: str, offset: tuple[float, float], ha: str, va: str) -> None:
+    axes.annotate(
+        words,
         (label.intensity, label.rate),
         xytext=offset,
         textcoords="offset points",
@@ -445,13 +470,11 @@ def _annotate(axes: Axes, label: Label, offset: tuple[float, float], ha: str, va
     )
 
 
-def _point_box(axes: Axes, point: Point) -> Bbox:
-    """Square around a point's marker, in pixels."""
-    from matplotlib.transforms import Bbox
-
+def _point_box(axes: Axes, point: Point) -> Box:
+    """Square around a point's marker."""
     x, y = axes.transData.transform((point.intensity, point.rate))
-    half = _area(point) ** 0.5 / 2 * _DPI / 72
-    return Bbox.from_extents(x - half, y - half, x + half, y + half)
+    half = _area(point) ** 0.5 / 2 * _PIXELS_PER_POINT
+    return (x - half, y - half, x + half, y + half)
 
 
 # Breakdown

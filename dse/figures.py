@@ -259,6 +259,7 @@ def _draw_knee(axes: Axes, data: ParetoData) -> None:
         textcoords="axes fraction",
         ha="right" if right else "left",
         va="top" if top else "bottom",
+        multialignment="left",
         fontsize=8,
         color=_INK,
         bbox={"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": _ACCENT, "alpha": 0.92},
@@ -270,7 +271,6 @@ def _draw_knee(axes: Axes, data: ParetoData) -> None:
 def _draw_hypervolume(axes: Axes, data: ParetoData) -> None:
     axes.plot(data.evaluations, data.hypervolume, color=_ACCENT, linewidth=1.8)
     axes.fill_between(data.evaluations, data.hypervolume.min(), data.hypervolume, color=_ACCENT, alpha=0.12)
-    axes.set_title("search progress", loc="left", fontsize=10, color=_INK)
     _frame(axes, "designs evaluated", "hypervolume")
     note = "reference point\n" + data.reference.replace(", ", "\n")
     axes.text(0.98, 0.03, note, transform=axes.transAxes, ha="right", fontsize=7.5, color=_INK)

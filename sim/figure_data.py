@@ -26,14 +26,15 @@ LATENCY = "latency"
 #: Energy components by what they belong to, in the order in which they are drawn.
 ENERGY_GROUPS: Mapping[str, tuple[str, ...]] = {
     "arithmetic": ("mac", "vector"),
-    "on-chip data": ("regfile", "sram", "noc"),
+    "on-chip": ("regfile", "sram", "noc"),
     "DRAM": ("dram_core", "dram_io", "dram_background"),
     "links": ("link",),
-    "leakage and clock": ("leakage", "clock"),
+    "static": ("leakage", "clock"),
 }
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _SHARED_LABEL_DECADES = 0.05  # points closer than this on both axes get one label
+_LABEL_LETTERS = 40
 
 
 def si(value: float, unit: str) -> str:
@@ -243,10 +244,19 @@ def roofline_labels(points: Sequence[Point], least_share: float = 0.01, most: in
         else:
             near.append(point)
     labels = [
-        Label(join_names(p.name for p in group), group[0].intensity, group[0].rate, sum(p.share for p in group))
-        for group in groups
+        Label(_group_text(group), group[0].intensity, group[0].rate, sum(p.share for p in group)) for group in groups
     ]
     return tuple(sorted((x for x in labels if x.share >= least_share), key=lambda label: -label.share)[:most])
+
+
+def _group_text(group: Sequence[Point]) -> str:
+    """As many names of a group as a label holds, the longest-running first, the rest as a number."""
+    for shown in range(len(group), 0, -1):
+        rest = f" + {len(group) - shown} more" if shown < len(group) else ""
+        text = join_names(point.name for point in group[:shown]) + rest
+        if len(text) <= _LABEL_LETTERS:
+            break
+    return text
 
 
 def _close(a: Point, b: Point) -> bool:

@@ -289,10 +289,20 @@ def _kind_legend(axes: Axes, data: Roofline) -> None:
         else ""
     )
     note = f"area ~ share of time{left}"
-    legend = axes.legend(loc="upper left", title=note, title_fontsize=9, fontsize=9, alignment="left")
+    handles = [*axes.get_legend_handles_labels()[0], *_streaming_handles(data)]
+    legend = axes.legend(handles=handles, loc="upper left", title=note, title_fontsize=9, fontsize=9, alignment="left")
     for handle in legend.legend_handles:
         if isinstance(handle, _collection()):
             handle.set_sizes([60])
+
+
+def _streaming_handles(data: Roofline) -> list[Line2D]:
+    """Legend entries of the dashed slopes."""
+    from matplotlib.lines import Line2D
+
+    slower = [roof for roof in data.memory if roof.streaming < roof.peak]
+    labels = [f"{roof.memory} streaming, {roof.streaming / roof.peak:.0%} of peak" for roof in slower]
+    return [Line2D([], [], color=BLACK, linestyle="--", linewidth=1.4, label=label) for label in labels]
 
 
 def _collection() -> type[PathCollection]:
@@ -337,28 +347,34 @@ def _roof_labels(axes: Axes, data: Roofline) -> None:
             fontsize=9,
         )
     for memory in data.memory:
-        share = memory.streaming / memory.peak
-        derated = f" (dashed: {share:.0%} when streaming)" if share < 1 else ""
-        _slope_label(axes, memory.peak, f"{memory.memory} peak {si(memory.peak, 'B/s')}{derated}")
+        _slope_label(axes, memory.peak, f"{memory.memory} peak {si(memory.peak, 'B/s')}", data.points)
 
 
-def _slope_label(axes: Axes, bandwidth: float, text: str) -> None:
-    """Text along a memory slope, above it, near its lower left end."""
+def _slope_label(axes: Axes, bandwidth: float, text: str, points: Sequence[Point]) -> None:
+    """Text along a memory slope, above it, as far down as it meets no point."""
     from math import atan2, degrees
 
     low, bottom = axes.get_xlim()[0], axes.get_ylim()[0]
-    begin = max(low, bottom / bandwidth) * 1.25
-    x0, y0 = axes.transData.transform((begin, begin * bandwidth))
-    x1, y1 = axes.transData.transform((begin * 10, begin * 10 * bandwidth))
-    axes.annotate(
+    first = max(low, bottom / bandwidth) * 1.25
+    x0, y0 = axes.transData.transform((first, first * bandwidth))
+    x1, y1 = axes.transData.transform((first * 10, first * 10 * bandwidth))
+    words = axes.annotate(
         text,
-        (begin, begin * bandwidth),
+        (first, first * bandwidth),
         xytext=(-2, 4),
         textcoords="offset points",
         rotation=degrees(atan2(y1 - y0, x1 - x0)),
         rotation_mode="anchor",
         fontsize=9,
     )
+    extent = _box(words.get_window_extent())
+    taken = [_point_box(axes, point) for point in points]
+    for decades in (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.25, 1.5):
+        right, up = (x1 - x0) * decades, (y1 - y0) * decades
+        moved = (extent[0] + right, extent[1] + up, extent[2] + right, extent[3] + up)
+        if not any(_overlap(piece, point) for piece in _along(moved, 1.0) for point in taken):
+            words.xy = (first * 10**decades, first * 10**decades * bandwidth)
+            return
 
 
 #: Where a label may stand relative to its point: right and left of it, below and above, ever further away.
@@ -503,14 +519,13 @@ def breakdown_figure(result: Result, path: str | Path) -> None:
 
 
 def _limit_colours(data: Breakdown) -> dict[str, str]:
-    """Engines blue and green, memories orange, fixed latency grey: one colour per limit."""
-    names = dict.fromkeys([*data.limits, *(name for bar in data.times for name in bar.parts_s)])
-    colours: dict[str, str] = {LATENCY: "#BBBBBB"}
-    memories = iter((ORANGE, RED, "#7A6A2B"))
-    others = iter((BLUE, GREEN, SKY, PINK, "#5D3A9B", "#004D40"))
-    for name in sorted(set(names) - {LATENCY}):
-        colours[name] = next(memories if name.startswith("memory:") else others, "#666666")
-    return colours
+    """Engines from blue on, memories from orange on, then links, fixed latency grey: one colour per limit."""
+    names = {*data.limits, *(name for bar in data.times for name in bar.parts_s)} - {LATENCY}
+    memories = sorted(name for name in names if name.startswith("memory:"))
+    others = sorted(names - set(memories), key=lambda name: (":" in name, name))
+    colours = dict(zip(memories, (ORANGE, RED, "#7A6A2B"), strict=False))
+    colours |= dict(zip(others, (BLUE, GREEN, PINK, SKY, "#5D3A9B", "#004D40"), strict=False))
+    return {**{name: colours.get(name, "#666666") for name in [*others, *memories]}, LATENCY: "#BBBBBB"}
 
 
 def _draw_limits(axes: Axes, data: Breakdown, colours: Mapping[str, str]) -> None:
@@ -548,21 +563,16 @@ def _draw_times(axes: Axes, data: Breakdown, colours: Mapping[str, str]) -> None
 
 def _in_order(bar: TimeBar, colours: Mapping[str, str]) -> Iterable[tuple[str, float]]:
     """Engines first, then what memory adds, then latency: the same order in every bar."""
-    rank = {name: i for i, name in enumerate(colours)}
-    engines_first = sorted(bar.parts_s, key=lambda n: (n == LATENCY, ":" in n, rank[n]))
-    return ((name, bar.parts_s[name]) for name in engines_first)
+    return ((name, bar.parts_s[name]) for name in colours if name in bar.parts_s)
 
 
 def _part_legend(axes: Axes, data: Breakdown, colours: Mapping[str, str]) -> None:
     from matplotlib.patches import Patch
 
     used = {name for bar in data.times for name in bar.parts_s}
-    words = {LATENCY: "fixed latency"}
-    handles = [
-        Patch(color=colour, label=words.get(name, f"waiting for {name}" if ":" in name else f"{name} busy"))
-        for name, colour in sorted(colours.items(), key=lambda item: (item[0] == LATENCY, ":" in item[0], item[0]))
-        if name in used
-    ]
+    words = {name: f"waiting for {name}" if name.startswith("memory:") else f"{name} busy" for name in used}
+    words[LATENCY] = "fixed latency"
+    handles = [Patch(color=colour, label=words[name]) for name, colour in colours.items() if name in used]
     axes.legend(handles=handles, loc="lower right", fontsize=9)
 
 

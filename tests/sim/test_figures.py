@@ -143,6 +143,10 @@ def test_points_on_each_other_share_a_label() -> None:
     assert [(x.text, x.intensity, x.share) for x in labels] == [("q/k_proj", 10.0, 0.8), ("head", 12.0, 0.195)]
     assert len(roofline_labels(points, least_share=0.0)) == 3
     assert len(roofline_labels(points, least_share=0.0, most=1)) == 1
+    many = [point(f"operator{i}", 10.0, 0.1) for i in range(9)]
+    assert roofline_labels(many)[0].text == "operator0, operator1, operator2 + 6 more"
+    assert roofline_labels(many[:3])[0].text == "operator0, operator1, operator2"
+    assert roofline_labels([point("x" * 50, 10.0, 0.1)])[0].text == "x" * 50
 
 
 def test_a_result_without_traffic_has_no_roofline(tmp_path: Path) -> None:

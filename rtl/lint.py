@@ -66,7 +66,7 @@ class LintReport:
 
 def _compile(sources: Mapping[str, str], top: str) -> Any:
     try:
-        from pyslang import Bag
+        from pyslang import Bag, SourceManager
         from pyslang.ast import Compilation, CompilationOptions
         from pyslang.syntax import SyntaxTree
     except ImportError as problem:
@@ -74,8 +74,9 @@ def _compile(sources: Mapping[str, str], top: str) -> Any:
     options = CompilationOptions()
     options.topModules = {top}
     compilation = Compilation(Bag([options]))
+    manager = SourceManager()  # an own one: the shared one takes each file name once
     for name, text in sources.items():
-        compilation.addSyntaxTree(SyntaxTree.fromText(text, name, name))
+        compilation.addSyntaxTree(SyntaxTree.fromText(text, manager, name, name))
     return compilation
 
 
@@ -106,9 +107,9 @@ def structure(design: Design) -> tuple[Structure, tuple[str, ...]]:
     Raises:
         MissingToolError: without pyslang.
     """
+    compilation = _compile(design.sources, design.top)
     from pyslang.ast import SymbolKind, VisitAction
 
-    compilation = _compile(design.sources, design.top)
     instances: Counter[str] = Counter()
     waits: Counter[str] = Counter()
     register_bits = 0
@@ -190,7 +191,7 @@ def data_flow(design: Design) -> tuple[str, ...]:
         folder = Path(name)
         paths = write_sources(folder, design.sources)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pyverilog leaks a file handle and its lexer uses old escapes
+            warnings.filterwarnings("ignore", module=r"pyverilog(\.|$)")  # it leaks handles of files that it reads
             analyzer = _analyze(paths, design.top, folder)
         return tuple(_undriven(analyzer)) + tuple(_foreign_clocks(analyzer, design.top))
 

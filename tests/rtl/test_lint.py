@@ -51,9 +51,9 @@ def test_register_bits_by_hand() -> None:
             "_acc",
             "always @(posedge clk)\n        if (en &&",
             "always @*\n        if (en &&",
-            "clock: 1 blocks wait for",
+            "clock: 2 blocks wait for 'something else than one edge'",
         ),
-        ("_pe", "psum_in +", "psum_inn +", "elaboration: UndeclaredIdentifier ['psum_inn']"),
+        ("_pe", "psum_in +", "psum_inn +", "elaboration: TypoIdentifier ['psum_inn', 'psum_in']"),
     ],
 )
 def test_bad_sources_are_found(part: str, old: str, new: str, finding: str) -> None:

@@ -29,6 +29,7 @@ Array = NDArray[Any]
 Kernel = Callable[[Any, Any, Any, Any], int]
 #: (ops (k,), params (n,), mapping (n, k) in and out, mode, fidelity, demand (n, k), status (n, k))
 Loop = Callable[[Array, Array, Array, int, int, Array, Array], None]
+SpecClass = type[EngineSpec]
 NO_MAPPING = np.dtype([("none", "i8")])
 
 
@@ -52,7 +53,7 @@ class Engine:
     """
 
     type: str
-    spec: type[EngineSpec]
+    spec: SpecClass
     kinds: frozenset[str]
     params: np.dtype[Any]
     pack: Callable[[ChipTable, str], Array]
@@ -161,7 +162,9 @@ def vector_rate(table: ChipTable) -> Array:
     if name is None:
         return np.zeros(table.n)
     path = f"engines.{name}"
-    return table.column(f"{path}.units") * table.column(f"{path}.lanes") * table.column(f"{path}.clock_hz")
+    units, lanes, clock = (table.column(f"{path}.{name}") for name in ("units", "lanes", "clock_hz"))
+    rate: Array = units * lanes * clock
+    return rate
 
 
 def op_rows(k: int) -> Array:

@@ -273,10 +273,10 @@ def _play(
 def _play_part(table: Plan, fixed: Array, busy: Array, need: Array, makespan: Array) -> None:
     """All chips in parallel; one chip needs no thread pool."""
     if len(makespan) > 1:
-        play_many(*plan_arrays(table), fixed, busy, need, makespan)
+        play_many(*(*plan_arrays(table), fixed, busy, need, makespan))
         return
     start, end, extra = np.zeros(len(table.op)), np.zeros(len(table.op)), np.zeros(len(table.unrolled))
-    makespan[0] = play(*plan_arrays(table), fixed[0], busy[0], need[0], start, end, extra)
+    makespan[0] = play(*(*plan_arrays(table), fixed[0], busy[0], need[0], start, end, extra))
 
 
 def plan_arrays(table: Plan) -> tuple[Array, ...]:

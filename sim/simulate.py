@@ -108,7 +108,7 @@ def _times(evaluation: Evaluation) -> tuple[Array, Array]:
     if int(evaluation.unrolls[0]) > int(table.unrolled.max()):
         table = plan(evaluation.trace, evaluation.placement.engine_of, int(evaluation.unrolls[0]))
     start, end, extra = np.zeros(len(table.op)), np.zeros(len(table.op)), np.zeros(len(table.unrolled))
-    play(*plan_arrays(table), evaluation.fixed[0], evaluation.busy[0], evaluation.need[0], start, end, extra)
+    play(*(*plan_arrays(table), evaluation.fixed[0], evaluation.busy[0], evaluation.need[0], start, end, extra))
     shift = np.concatenate([[0.0], np.cumsum(extra)])[:-1]
     first = np.flatnonzero(table.iteration == 0)
     order = first[np.argsort(table.op[first])]
@@ -192,7 +192,8 @@ def _limits(ops: tuple[OpResult, ...], evaluation: Evaluation) -> dict[str, Any]
 
 def _used_mapping(evaluation: Evaluation) -> Mapping:
     """The mapping that was used, as data that replays."""
-    engines, tiles = {}, {}
+    engines: dict[str, str] = {}
+    tiles: dict[str, tuple[dict[str, Any], ...]] = {}
     for row, op in enumerate(evaluation.trace.ops):
         engines[op.name] = evaluation.placement.names[evaluation.placement.engine_of[row]]
     for index, (mine, _, records) in evaluation.demands.items():

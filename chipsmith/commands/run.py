@@ -38,8 +38,6 @@ def run(args: argparse.Namespace) -> int:
     if args.save_mapping:
         from workloads.files import write_text
 
-        from workloads.atomic import write_text
-
         write_text(Path(args.save_mapping), result.mapping.to_yaml())
     if args.perfetto:
         result.to_perfetto(args.perfetto)

@@ -93,8 +93,8 @@ def standard_traces() -> tuple[Trace, ...]:
 
 def _standard_operators() -> tuple[Operator, ...]:
     one, requests = (Segment(13),), (Segment(1, 100, 3), Segment(9, 0, 2))
-    heads = {"heads": 6, "kv_heads": 2, "qk_dim": 16, "v_dim": 8, "kv_width": 48}
-    wide = {"width_in": 100, "width_out": 100}
+    heads: dict[str, Any] = {"heads": 6, "kv_heads": 2, "qk_dim": 16, "v_dim": 8, "kv_width": 48}
+    wide: dict[str, Any] = {"width_in": 100, "width_out": 100}
     return (
         Operator("gemm", "gemm", 0, one, k=40, n=70, param_width=70),
         Operator("gemm_int4", "gemm", 0, (Segment(1),), k=64, n=64, act="int8", weight="int4", weight_group=32),

@@ -40,6 +40,7 @@ from sim.memory.stream import stream_efficiency
 
 MAX_PARTS = 4096
 NEAR = 1.01  # of the floor: nothing worth searching for is left
+FAR = 1.025  # of the floor: worth a lattice for a small operator
 TINY = 1 << 20  # MACs up to which the lattice is enumerated
 ROUNDS = 24  # steps of a descent
 
@@ -402,6 +403,7 @@ def _lattice_size(size: int, unit: int, index: int) -> int:
 
 
 LATTICE = 16
+FEW_CORES = 4  # a lattice tries every grid of up to so many cores, and those of all cores
 
 
 @kernel
@@ -434,6 +436,8 @@ def _lattice(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> Non
         work = _work_floor(op, p, dataflow) * p["cores"]
         for grid_m in range(1, cores + 1):
             for grid_n in range(1, cores // grid_m + 1):
+                if grid_m * grid_n > FEW_CORES and grid_m * grid_n != cores:
+                    continue
                 q["grid_m"] = grid_m
                 q["grid_n"] = grid_n
                 for keep in (KEEP_NONE, KEEP_ACT, KEEP_WEIGHT):
@@ -442,10 +446,10 @@ def _lattice(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> Non
 
 
 @kernel
-def _refine(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> None:
-    """Descend from the best; for small operators enumerate a lattice first and descend from its best again."""
+def _refine(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any, lowest: float) -> None:
+    """Descend from the best; where a small operator is still far from the floor, from the best of a lattice too."""
     _descend(op, q, p, trial, best_q, best)
-    if op["macs"] <= TINY:
+    if op["macs"] <= TINY and best["cycles"] > FAR * lowest:
         before = best["cycles"]
         _lattice(op, p, q, trial, best_q, best)
         if best["cycles"] < before:
@@ -481,7 +485,7 @@ def search_gemm(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> 
         if op["macs"] > TINY:  # fewer cores were tried; small operators get every placement below
             lowest /= stream_efficiency(1.0, p["interference"], active)
     if best["cycles"] > NEAR * lowest:
-        _refine(op, p, q, trial, best_q, best)
+        _refine(op, p, q, trial, best_q, best, lowest)
     return gemm_tile(op, best_q, p, best)
 
 

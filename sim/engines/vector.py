@@ -41,6 +41,8 @@ def _passes(elements: int, lanes: int) -> int:
 @kernel
 def tree_cycles(elements: int, lanes: int) -> int:
     """Cycles of a reduction of ``elements`` values with ``lanes`` lanes."""
+    if lanes == 1:  # one lane adds one element a cycle; the recursion below would not end
+        return elements
     total = 1
     while elements > lanes:
         elements = _passes(elements, lanes)

@@ -30,8 +30,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "dse": ("workloads", "models", "sim"),
     "chipsmith": ("workloads", "models", "sim", "rtl", "dse"),
 }
-# numba itself imports the bare scipy package to see its version; its submodules are what costs time.
-SCIPY = ("scipy.linalg", "scipy.optimize", "scipy.sparse", "scipy.special", "scipy.stats")
+# numba itself imports scipy and, to find its BLAS, scipy.linalg; the rest of scipy is ours to avoid.
+SCIPY = ("scipy.integrate", "scipy.optimize", "scipy.sparse", "scipy.special", "scipy.stats")
 SLOW_TO_IMPORT = (*SCIPY, "matplotlib", "plotly", "optuna", "pymoo", "cocotb", "torch")
 LONGEST_FUNCTION_LINES = 60
 
@@ -175,7 +175,7 @@ def test_the_command_starts_without_heavy_libraries(tmp_path: Path) -> None:
 
 
 def test_what_is_loaded_is_seen(tmp_path: Path) -> None:
-    assert {"scipy.linalg", "scipy"} <= loaded_after("import scipy.linalg", tmp_path)
+    assert {"scipy.stats", "scipy"} <= loaded_after("import scipy.stats", tmp_path)
 
 
 def test_the_simulator_imports_none_of_the_slow_libraries(tmp_path: Path) -> None:

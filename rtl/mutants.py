@@ -19,6 +19,9 @@ from rtl.systolic import generate_systolic
 from workloads.errors import ChipsmithError
 
 _DATA = ("ragged_gemms",)
+_RESET = ("reset_in_flight",)
+_CLOCKED = "    always @(posedge clk)\n"
+_STATE = f"{_CLOCKED}        if (rst) begin\n            s_active     <= 1'b0;\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +120,38 @@ MUTANTS: tuple[Mutant, ...] = (
         "wire [31:0] sum = base + psum;",
         "wire [31:0] sum = {1'b0, base[30:0]} + {1'b0, psum[30:0]};",
     ),
-    Mutant("reset leaves a valid", "ws", "top", "            out_valid <= 1'b0;\n", "", ("reset_in_flight",)),
+    # A start value keeps these four from showing as unknown bits at power-up: only a later reset can find them.
+    Mutant(
+        "reset leaves a valid",
+        "ws",
+        "top",
+        f"{_CLOCKED}        if (rst) begin\n            out_valid <= 1'b0;\n",
+        f"    initial out_valid = 1'b0;\n{_CLOCKED}        if (rst) begin\n",
+        _RESET,
+    ),
     Mutant(
         "reset leaves the tokens",
         "ws",
         "delay",
-        "if (rst)     line <= {(WIDTH*DEPTH){1'b0}};\n                else if (en)",
-        "if (en)",
-        ("reset_in_flight", "reset_state"),
+        f"    {_CLOCKED}                if (rst)     line <= {{(WIDTH*DEPTH){{1'b0}}}};\n                else if (en)",
+        f"        initial line = 0;\n    {_CLOCKED}                if (en)",
+        _RESET,
     ),
     Mutant(
-        "reset leaves the drain running", "os", "ctrl", "            drain_active <= 1'b0;\n", "", ("reset_in_flight",)
+        "reset leaves a load running",
+        "ws",
+        "ctrl",
+        f"{_CLOCKED}        if (rst) begin\n            l_active <= 1'b0;\n",
+        f"    initial l_active = 1'b0;\n{_CLOCKED}        if (rst) begin\n",
+        _RESET,
+    ),
+    Mutant(
+        "reset leaves the drain running",
+        "os",
+        "ctrl",
+        f"{_STATE}            settling     <= 1'b0;\n            drain_active <= 1'b0;\n",
+        f"    initial drain_active = 1'b0;\n{_STATE}            settling     <= 1'b0;\n",
+        _RESET,
     ),
     Mutant("last row missing", "ws", "ctrl", "s_left == 6'd1", "s_left == 6'd2"),
     Mutant("last row stuck", "os", "ctrl", "if (settled)    drain_left <= 2'd3", "if (settled)    drain_left <= 2'd2"),

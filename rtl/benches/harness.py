@@ -181,20 +181,27 @@ class Harness:
         tally.blocked_now += bool(seen & BLOCKED)
         if self.params.dataflow == "ws":
             if seen & STARVED_W:
-                tally.stalls[tally.loading].load += 1
+                self._stalls_of(tally.loading).load += 1
             if seen & STARVED_A:
-                tally.stalls[tally.streaming].stream += 1
+                self._stalls_of(tally.streaming).stream += 1
         elif seen & (STARVED_A | STARVED_W):
-            tally.stalls[tally.streaming].stream += 1
+            self._stalls_of(tally.streaming).stream += 1
         if seen & WEIGHT:
             tally.w_beats += 1
             tally.loading = tally.w_beats // self.params.rows
         if seen & ACT:
             self._count_stream(tally)
 
+    def _stalls_of(self, index: int) -> Stalls:
+        assert index < len(self.tally.stalls), (
+            f"cycle {self.cycle}: operands wanted or taken for a pass nobody asked for"
+        )
+        return self.tally.stalls[index]
+
     def _count_stream(self, tally: Tally) -> None:
         tally.a_beats += 1
         tally.streamed += 1
+        self._stalls_of(tally.streaming)
         if tally.streamed == tally.passes[tally.streaming].beats(self.params):
             tally.streaming, tally.streamed = tally.streaming + 1, 0
 

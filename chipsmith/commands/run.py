@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate and print."""
+    from chipsmith.quick_start import load_numba_without_blas
+
+    load_numba_without_blas()
     from models.chip import load_chip
     from sim.simulate import simulate
 

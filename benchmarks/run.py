@@ -32,9 +32,16 @@ def rows_of(name: str) -> list[Row]:
 
 
 def relative(row: Row, rows: Sequence[Row]) -> float | None:
-    """Median time relative to Chipsmith's for the same work, None for Chipsmith itself or without a partner."""
+    """Time for one piece of work relative to Chipsmith's, None for Chipsmith itself or without a partner.
+
+    Where only one of the two counts pieces, the whole repetitions are compared.
+    """
     partner = next((other for other in rows if other.what == row.what and other.subject == OURS), None)
-    return row.median_s / partner.median_s if partner and partner is not row and partner.median_s else None
+    if partner is None or partner is row or not partner.median_s:
+        return None
+    if row.items and partner.items:
+        return row.piece_s / partner.piece_s
+    return row.median_s / partner.median_s
 
 
 def line(row: Row, rows: Sequence[Row]) -> dict[str, object]:
@@ -45,12 +52,21 @@ def line(row: Row, rows: Sequence[Row]) -> dict[str, object]:
         "median_s": row.median_s,
         "fastest_s": min(row.samples_s),
         "slowest_s": max(row.samples_s),
+        "cpu_s": row.cpu_s,
         "repeats": len(row.samples_s),
         "rate": row.rate_hz,
         "of": f"{row.unit}/s" if row.unit else None,
+        "per cpu_s": row.cpu_rate_hz,
+        "target": row.target or None,
         "times ours": relative(row, rows),
         "note": row.note or None,
     }
+
+
+def text(lines: Sequence[dict[str, object]]) -> str:
+    """One table; columns in which no line has anything are left out."""
+    names = [name for name in (lines[0] if lines else {}) if any(line[name] is not None for line in lines)]
+    return table(lines, names)
 
 
 def chosen(wanted: Sequence[str]) -> list[str]:
@@ -76,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     except ChipsmithError as error:
         parser.error(str(error))
     lines = [line(row, rows) for row in rows]
-    emit(lines, lambda: table(lines), args)
+    emit(lines, lambda: text(lines), args)
     return 0
 
 

@@ -16,7 +16,7 @@ from workloads.dtypes import dtype, stored_bytes
 from workloads.errors import ChipsmithError
 from workloads.trace import Operator, Segment, Trace
 
-LIMIT = 2**62
+LIMIT = 2**55  # of MACs and bytes: kernels multiply them by up to 64 bits per element
 _NAMES = {code: name for name, code in KIND_CODES.items()}
 
 #: Element-wise function -> (tree reductions, element-wise passes, passes through an exp/div/rsqrt table) per token.
@@ -70,8 +70,8 @@ def lower(trace: Trace) -> Rows:
     ops = np.zeros(len(records), OP)
     for index, record in enumerate(records):
         for name, value in record.items():
-            if value > LIMIT:
-                raise ChipsmithError(f"{trace.ops[record['row']].name}.{name}", value, "must be below 2**62")
+            if value >= LIMIT:
+                raise ChipsmithError(f"{trace.ops[record['row']].name}.{name}", value, "must be below 2**55")
             ops[index][name] = value
     return Rows(ops, ops["row"].copy())
 

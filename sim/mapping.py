@@ -114,12 +114,22 @@ class Placement:
     engine_of: MappingABC[int, int]
 
 
+def _check_names(trace: Trace, mapping: Mapping) -> None:
+    """Refuse a mapping of operators that the trace does not have: a typo would go unnoticed."""
+    known = {op.name for op in trace.ops}
+    for field_name, given in (("engines", mapping.engines), ("tiles", mapping.tiles)):
+        for name in given:
+            if name not in known:
+                raise ChipsmithError(f"mapping.{field_name}.{name}", None, f"no such operator; {nearest(name, known)}")
+
+
 def place(trace: Trace, chip: Chip, mapping: Mapping) -> Placement:
     """Put every operator on the engine that the mapping names, else on the first that takes its kind.
 
     Raises:
         ChipsmithError: no engine takes a kind, or the mapping names an unknown or unfit engine.
     """
+    _check_names(trace, mapping)
     names = [*chip.engines, *(f"{LINK}:{name}" for name in chip.links)]
     paths = [*(f"engines.{n}" for n in chip.engines), *(f"links.{n}" for n in chip.links)]
     families = [find_engine(spec.type, f"chip.engines.{n}.type") for n, spec in chip.engines.items()]

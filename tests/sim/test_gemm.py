@@ -81,6 +81,8 @@ def mappings(draw: st.DrawFn) -> Array:
         record[name] = draw(st.integers(1, 120))
     for name in ("grid_m", "grid_n"):
         record[name] = draw(st.integers(1, 4))
+    if record["keep"][0] != KEEPS.index("none"):  # tiles dealt round robin are no neighbours: nothing is kept
+        record["deal"] = DEALS.index("grid")
     return record
 
 
@@ -194,25 +196,39 @@ def walked(op: Any, q: Any, p: Any) -> dict[str, int]:
 @given(*[st.integers(1, 60)] * 3, mappings())
 def test_counts_are_those_of_a_walk_over_every_tile(m: int, k: int, n: int, mapping: Array) -> None:
     spec = chip({**ROOMY, "rows": 4, "cols": 8}, {"request_bytes": 1})
-    mapping["grid_m"], mapping["grid_n"] = 1, 1
+    mapping["grid_m"], mapping["grid_n"], mapping["deal"] = 1, 1, DEALS.index("grid")
     row, params, out = row_of(gemm(m, k, n)), params_of(spec), np.zeros(1, DEMAND)
     assert gemm_tile(row, mapping[0], params, out[0]) == OK
     expected = walked(row, mapping[0], params)
     assert {name: int(out[name][0]) for name in expected} == expected
 
 
-@pytest.mark.parametrize(("deal", "busiest"), [("grid", 8 * 8), ("round_robin", 6 * 8)])
-def test_the_busiest_core_sets_the_run(deal: str, busiest: int) -> None:
-    """5 x 2 tiles of 8 x 8 on 2 x 2 cores: the grid gives one core 3 x 1 tiles, round robin 3 of 10 tiles."""
+@pytest.mark.parametrize(
+    ("deal", "m", "passes"), [("grid", 36, 3), ("round_robin", 36, 3), ("grid", 68, 5), ("round_robin", 68, 5)]
+)
+def test_the_busiest_core_sets_the_run(deal: str, m: int, passes: int) -> None:
+    """Tiles of 8 x 8, two along n, on 2 x 2 cores; a pass of 8 rows starts every 8 cycles.
+
+    36 rows: of 5 x 2 tiles a core gets 3, dealt either way. 68 rows: of 9 x 2 tiles 5.
+    """
     spec = chip({**ROOMY, "cores": 4, "dataflows": ["ws"]}, UNLIMITED)
     mapping = np.zeros(1, MAPPING)
     mapping["tile_m"], mapping["tile_k"], mapping["tile_n"] = 8, 8, 8
     mapping["grid_m"], mapping["grid_n"], mapping["deal"] = 2, 2, DEALS.index(deal)
     out = np.zeros(1, DEMAND)
-    assert gemm_tile(row_of(gemm(36, 8, 16)), mapping[0], params_of(spec), out[0]) == OK
-    passes = 3  # of the busiest core, in both deals; a pass of 8 rows starts every 8 cycles
-    assert out["busy"][0] == 8 + passes * 8 - 8 + 8 + 14
-    assert busiest >= passes * 8
+    assert gemm_tile(row_of(gemm(m, 8, 16)), mapping[0], params_of(spec), out[0]) == OK
+    preload, skew = 8, 14
+    assert out["busy"][0] == preload + passes * 8 + skew
+
+
+def test_work_is_shared_evenly_where_it_divides() -> None:
+    """Twice the cores, half the passes: 16 x 4 blocks of weights on 1, 2 and 4 cores."""
+    busy = []
+    for cores in (1, 2, 4):
+        spec = chip({**ROOMY, "cores": cores, "dataflows": ["ws"]}, UNLIMITED)
+        _, out, _ = priced(spec, gemm(64, 128, 32))
+        busy.append(float(out["busy"][0]) - 8 - 14)
+    assert busy == [64 * 64, 32 * 64, 16 * 64]
 
 
 # ---------------------------------------------------------------- the search

@@ -295,8 +295,9 @@ def test_a_given_mapping_that_does_not_fit_is_refused() -> None:
     assert refusal(trace, chip(), mapping=mapping) == "chip small; operator proj on npu: no tile fits the accumulators"
     large = chip({"accum_bytes": 2**30})
     assert refusal(trace, large, mapping=mapping) == "chip small; operator proj on npu: no tile fits the scratchpad"
-    many = Mapping("given", {}, {"proj": ({**tile, "cores": {"m": 2, "n": 1}},)})
-    assert refusal(trace, large, mapping=many) == "chip small; operator proj on npu: the mapping is illegal"
+    for wrong in ({"cores": {"m": 2, "n": 1}}, {"deal": "round_robin", "keep": "act"}):
+        mapping = Mapping("given", {}, {"proj": ({**tile, **wrong},)})
+        assert refusal(trace, large, mapping=mapping) == "chip small; operator proj on npu: the mapping is illegal"
 
 
 def test_the_heuristic_of_weight_stationary_arrays_is_refused_elsewhere() -> None:

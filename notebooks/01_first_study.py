@@ -1,4 +1,4 @@
-# ruff: noqa: D100, E402, N999  (a notebook: cells import where they first need something, the name gives the order)
+# ruff: noqa: D100, E402  (a notebook: cells import where they first need something, the name gives the order)
 # %% [markdown]
 # # Which systolic array for Llama-2-7B chat serving?
 #
@@ -11,7 +11,6 @@
 # Every number below is computed in this notebook; the text states only what the cells assert.
 
 # %%
-import io
 import json
 import tempfile
 from pathlib import Path
@@ -23,13 +22,26 @@ from IPython.display import Image, Markdown, display
 from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 
-from chipsmith import Batch, ChipsmithError, Space, Study, build_trace, generate, load_chip, load_config, simulate
-from chipsmith import validate, verify
+from chipsmith import (
+    Batch,
+    ChipsmithError,
+    Space,
+    Study,
+    build_trace,
+    generate,
+    load_chip,
+    load_config,
+    simulate,
+    validate,
+    verify,
+)
 from dse.workload import Workload
 from models.chip import ChipTable
 from sim.batch import evaluate
+from sim.evaluate import evaluate_chips
 from sim.figures import comparison_figure, roofline_compare_figure
 from sim.generation import generate_tokens
+from sim.mapping import Mapping
 from workloads.precision import Precision
 from workloads.requests import length_percentiles, read_requests
 
@@ -56,6 +68,12 @@ def say(text):
     display(Markdown(text))
 
 
+def tabulate(frame, index=False):
+    """Show a table, as HTML and as text."""
+    html = frame.to_html(index=index, border=0, justify="right")
+    display({"text/html": html, "text/plain": frame.to_string(index=index)}, raw=True)
+
+
 def picture(draw):
     """Show a picture that ``draw`` writes to a file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +92,7 @@ def picture(draw):
 MODEL = load_config("llama-2-7b")
 REQUESTS = read_requests("conversation_sample")
 PERCENTILES = length_percentiles(REQUESTS)
-display(pd.DataFrame(PERCENTILES).T.rename(columns="p{}".format))
+tabulate(pd.DataFrame(PERCENTILES).T.rename(columns="p{}".format), index=True)
 
 lengths = {name: [getattr(request, name) for request in REQUESTS] for name in PERCENTILES}
 figure, axes = plt.subplots(figsize=(6.2, 2.7))
@@ -82,6 +100,7 @@ for (name, values), colour in zip(lengths.items(), (BLUE, ORANGE), strict=True):
     axes.ecdf(values, color=colour, linewidth=1.8, label=name.replace("_", " "))
     axes.plot(list(PERCENTILES[name].values()), [p / 100 for p in PERCENTILES[name]], "o", color=colour, markersize=4)
 axes.set(xscale="log", xlabel="tokens per request", ylabel="share of requests", ylim=(0, 1.02))
+axes.set_xticks([10, 100, 1000], ["10", "100", "1000"])
 axes.grid(True, color="#DDDDDD", linewidth=0.6)
 axes.legend(loc="upper left")
 plt.show()
@@ -155,13 +174,14 @@ say(
     "**Figure 2.** Roofline of one prefill and one decode step on three machines (dots: operators; solid slope: peak "
     "bandwidth, dashed: what a sequential stream reaches). Both server chips are compute bound in prefill and memory "
     f"bound in decode, where they use {decode_use[0]:.1%} and {decode_use[1]:.1%} of their multipliers. The edge chip "
-    f"sits near its ridge: {RESULTS['presets']['edge_32x32 decode']['bound_share']:.0%} of its decode time is limited "
-    f"by {RESULTS['presets']['edge_32x32 decode']['bound_by']}."
+    "should be memory bound in decode too, far left of its ridge; yet "
+    f"{RESULTS['presets']['edge_32x32 decode']['bound_by']} limits "
+    f"{RESULTS['presets']['edge_32x32 decode']['bound_share']:.0%} of that time. Section 3 finds out why."
 )
 
 # %%
 picture(lambda path: comparison_figure(list(STEPS.values()), path))
-display(pd.DataFrame(RESULTS["presets"]).T)
+tabulate(pd.DataFrame(RESULTS["presets"]).T, index=True)
 say(
     "**Figure 3.** The same machines in time, energy and area. Intervals are the mean error of the validation that "
     "backs the number; where none is drawn, nothing was compared (section 7)."
@@ -171,8 +191,8 @@ say(
 # ## 3. The shape of the array
 #
 # The chip of this section is `neupims_npu` without its peer-specific quirks: 2^17 fp16 multipliers at 1 GHz,
-# HBM2 at 1024 GB/s, 128 MiB of scratchpad, one vector unit of 128 lanes for each 128 columns in the preset. The
-# multipliers are cut into arrays of R rows by C columns, R and C from 16 to 512, in two ways:
+# HBM2 at 1024 GB/s, 128 MiB of scratchpad, 32 MiB of accumulators, 1024 vector lanes. The multipliers are cut into
+# arrays of R rows by C columns, R and C from 16 to 512, in two ways:
 #
 # * **constant PEs**: all arrays share one core's SRAM; only the shape changes, and the area does not;
 # * **constant area**: every array is a core with SRAM of its own, sized by its edges (4 KiB of scratchpad for each row
@@ -227,21 +247,34 @@ SHAPES = {
     "constant area": constant_area(STUDY_CHIP, ROWS, COLS, AREA_MM2),
 }
 TRACES = {"prefill": PREFILL, "decode": DECODE}
-SWEEP = {
-    (budget, phase): evaluate(table, trace) for budget, table in SHAPES.items() for phase, trace in TRACES.items()
-}
-LIMITS = {
-    (budget, phase): [simulate(trace, table.chip(i)).bound_share for i in range(table.n)]
-    for budget, table in SHAPES.items()
-    for phase, trace in TRACES.items()
+SWEEP = {(budget, phase): evaluate(table, trace) for budget, table in SHAPES.items() for phase, trace in TRACES.items()}
+
+
+def anatomy(trace, table):
+    """Per design: the letter of what limits most of the operators' time, and bytes read from memory.
+
+    C: the array, V: the vector unit, M: memory, F: fixed latency.
+    """
+    found = evaluate_chips(trace, table, Mapping("auto"))
+    needs = found.need[:, :, found.resources.index("memory:dram")]
+    vector = np.array([found.placement.names[found.placement.engine_of[i]] == "vector" for i in range(len(trace.ops))])
+    parts = np.stack([np.where(vector, 0, found.busy), np.where(vector, found.busy, 0), needs, found.fixed])
+    rest = found.need.max(axis=2, initial=0)
+    parts[1] = np.maximum(parts[1], np.where(rest > needs, rest, 0))  # softmax borrows the vector unit
+    time = (found.fixed + parts[:3].max(axis=0)) * found.counts
+    limits = np.stack([(time * (parts.argmax(axis=0) == i)).sum(axis=1) for i in range(4)]).argmax(axis=0)
+    read = np.zeros(table.n)
+    for mine, demand, _ in found.demands.values():
+        read += (demand["dram_read_bytes"] * found.counts[found.rows.trace_row[mine]]).sum(axis=1)
+    return ["CVMF"[i] for i in limits], read
+
+
+ANATOMY = {
+    (budget, phase): anatomy(trace, table) for budget, table in SHAPES.items() for phase, trace in TRACES.items()
 }
 
 
 # %%
-def letter(shares):
-    """What limits most of the time: C the array, V the vector unit, M memory, F fixed latency."""
-    name = max(shares, key=shares.get)
-    return {"npu": "C", "vector": "V", "latency": "F"}.get(name, "M")
 
 
 def within(budget):
@@ -260,7 +293,7 @@ def heatmap(axes, budget, phase):
     for i, value in enumerate(latency_ms):
         row, col = divmod(i, len(SIZES))
         dark = legal[i] and slowdown[row, col] > 2.6
-        text = f"{value:.3g} {letter(LIMITS[budget, phase][i])}" if legal[i] else "over\nbudget"
+        text = f"{value:.3g} {ANATOMY[budget, phase][0][i]}" if legal[i] else "over\nbudget"
         axes.text(col, row, text, ha="center", va="center", fontsize=7.5, color="white" if dark else INK)
     axes.set(xticks=range(len(SIZES)), xticklabels=SIZES, yticks=range(len(SIZES)), yticklabels=SIZES)
     axes.set(xlabel="columns C", ylabel="rows R", title=f"{phase}, {budget}")
@@ -272,7 +305,7 @@ def heatmap(axes, budget, phase):
 figure, grid = plt.subplots(2, 2, figsize=(9.2, 6.6))
 for axes, (budget, phase) in zip(grid.ravel(), SWEEP, strict=True):
     image = heatmap(axes, budget, phase)
-bar = figure.colorbar(image, ax=grid, aspect=40, pad=0.015, ticks=[1, 1.5, 2, 3, 4, 6, 8], format="%g×")
+bar = figure.colorbar(image, ax=grid, aspect=40, pad=0.015, ticks=[1, 1.5, 2, 3, 4, 6, 8], format="%g x")
 bar.set_label("latency relative to the best shape of the panel")
 bar.outline.set_visible(False)
 plt.show()
@@ -281,9 +314,10 @@ plt.show()
 # %%
 def cell(budget, phase, rows, cols):
     """Latency of one shape, ms."""
-    return float(SWEEP[budget, phase].latency_s[(ROWS == rows) & (COLS == cols)][0] * 1e3)
+    return float(SWEEP[budget, phase].latency_s[(rows == ROWS) & (cols == COLS)][0] * 1e3)
 
 
+READS = ANATOMY["constant area", "prefill"][1]
 flat = [cell("constant PEs", "prefill", r, c) for r in SIZES for c in SIZES if r * c <= PES]
 RESULTS["shape"] = {
     "area_mm2": round(AREA_MM2, 3),
@@ -291,6 +325,7 @@ RESULTS["shape"] = {
     "decode_128x128_ms": round(cell("constant PEs", "decode", 128, 128), 4),
     "decode_512x128_ms": round(cell("constant PEs", "decode", 512, 128), 4),
     "decode_128x512_ms": round(cell("constant PEs", "decode", 128, 512), 4),
+    "prefill_reads_16x16_over_512x512": round(READS[0] / READS[-1], 3),
     "prefill_16x16_area_ms": round(cell("constant area", "prefill", 16, 16), 4),
     "prefill_128x128_area_ms": round(cell("constant area", "prefill", 128, 128), 4),
 }
@@ -305,7 +340,9 @@ say(
     f"*rows*: 512x128 takes {shape['decode_512x128_ms'] / shape['decode_128x128_ms']:.1f} times as long as 128x128, "
     f"while 128x512 takes {shape['decode_128x512_ms'] / shape['decode_128x128_ms']:.2f} times. At constant area the "
     f"small arrays lose as well: 16x16 cores spend the area on edges and take "
-    f"{shape['prefill_16x16_area_ms'] / shape['prefill_128x128_area_ms']:.1f} times as long as 128x128 in prefill."
+    f"{shape['prefill_16x16_area_ms'] / shape['prefill_128x128_area_ms']:.1f} times as long as 128x128 in prefill. "
+    "What limits them is memory: a small SRAM holds small tiles, which read their operands again and again (16x16 "
+    f"reads {shape['prefill_reads_16x16_over_512x512']:.0f} times the bytes of 512x512)."
 )
 
 # %% [markdown]
@@ -338,7 +375,7 @@ for name, (fields, _, _) in MACHINES.items():
 memory = STUDY_CHIP.memories["dram"]
 BYTES_PER_S = memory.bandwidth_bytes_per_s * memory.streaming_efficiency
 LAW_ROWS = PES * 2 * STUDY_CHIP.engines["npu"].clock_hz / BYTES_PER_S
-weights = SINGLE.meta["parameter_bytes"] / 2
+weights = sum(op.macs * SINGLE.blocks[op.block].count for op in SINGLE.ops if op.kind == "gemm")  # each used once
 LAW_MS = np.maximum(LINES["OS", 1][1], weights / (PES / TALL) / STUDY_CHIP.engines["npu"].clock_hz * 1e3)
 
 figure, grid = plt.subplots(1, 2, figsize=(9.2, 3.5), sharex=True)
@@ -358,14 +395,27 @@ for axes, batch in zip(grid, (1, BATCH), strict=True):
 grid[0].legend(fontsize=8)
 plt.show()
 
+edge = load_chip("edge_32x32")
+edge_memory = edge.memories["dram"].bandwidth_bytes_per_s * edge.memories["dram"].streaming_efficiency
+edge_law = edge.engines["npu"].cols * edge.engines["npu"].clock_hz / (edge_memory * 2)  # two int4 weights a byte
+attention = {}
+for dataflow in ("ws", "os"):
+    tall = constant_pes(STUDY_CHIP.with_fields({NPU + "dataflows": [dataflow]}), TALL[5:6], np.array([128])).chip(0)
+    attention[dataflow] = sum(op.duration_s * op.count for op in simulate(DECODE, tall).ops if op.kind == "attention")
 every = [(tile, bound) for tile, bound in LINES.values()]
 RESULTS["dataflow"] = {
     "law_rows": round(LAW_ROWS, 2),
     "os_over_serial_ws_m1_128": round(float(LINES["OS", 1][0][3] / LINES["WS, serial preload", 1][0][3]), 4),
     "ws_over_os_m1_128": round(float(LINES["WS, overlapped preload", 1][0][3] / LINES["OS", 1][0][3]), 4),
     "largest_bound_over_tile": round(max(float((bound / tile).max()) for tile, bound in every), 6),
-    "gap_at_128_pct": round(float(LINES["WS, overlapped preload", BATCH][0][3] / LINES["OS", BATCH][1][3] - 1) * 100, 3),
-    "gap_at_512_pct": round(float(LINES["WS, overlapped preload", BATCH][0][5] / LINES["OS", BATCH][1][5] - 1) * 100, 3),
+    "gap_at_128_pct": round(
+        float(LINES["WS, overlapped preload", BATCH][0][3] / LINES["OS", BATCH][1][3] - 1) * 100, 3
+    ),
+    "gap_at_512_pct": round(
+        float(LINES["WS, overlapped preload", BATCH][0][5] / LINES["OS", BATCH][1][5] - 1) * 100, 3
+    ),
+    "edge_array_over_memory": round(edge_law, 4),
+    "attention_ws_over_os_512": round(attention["ws"] / attention["os"], 3),
     "law_error_at_512_pct": round(float(LAW_MS[5] / LINES["OS", 1][0][5] - 1) * 100, 3),
 }
 flow = RESULTS["dataflow"]
@@ -373,9 +423,12 @@ say(
     f"**Figure 5.** Decode step against rows at constant PEs. The law puts the knee at R = {LAW_ROWS:.0f} (dotted) and "
     f"predicts OS at 512 rows to {abs(flow['law_error_at_512_pct']):.0f} %. For one request OS needs "
     f"{flow['os_over_serial_ws_m1_128']:.2f} of the time of a serially preloaded WS array of 128 rows; overlapping the "
-    f"preload closes that gap (WS over OS: {flow['ws_over_os_m1_128']:.3f}). The gap between `tile` and `bound` is "
-    f"{flow['gap_at_128_pct']:.1f} % at 128 rows and {flow['gap_at_512_pct']:.0f} % at 512: a roofline would have "
-    "called all these shapes equal. No design of the sweep is faster than its bound."
+    f"preload closes that gap (WS over OS: {flow['ws_over_os_m1_128']:.3f}). With {BATCH} requests tall WS arrays also "
+    f"lose in attention, whose keys and values are weights for one token each: {flow['attention_ws_over_os_512']:.1f} "
+    "times the time of OS at 512 rows. The edge chip of section 2 breaks the same law: its 32 columns take in "
+    f"{flow['edge_array_over_memory']:.2f} of the int4 weights that its memory delivers. The gap between `tile` "
+    f"and `bound` is {flow['gap_at_128_pct']:.1f} % at 128 rows and {flow['gap_at_512_pct']:.0f} % at 512: "
+    "a roofline would have called all these shapes equal. No design of the sweep is faster than its bound."
 )
 
 # %% [markdown]
@@ -383,12 +436,11 @@ say(
 #
 # Rows, columns, cores, scratchpad and accumulators a core, and HBM2 bandwidth; each core has one array and one vector
 # unit as wide as the array's columns. Rows and columns end at 256, the largest array that the Verilog generator
-# makes; bandwidth at 1229 GB/s, four HBM2 stacks of 1024 pins at 2.4 Gb/s. Four objectives (TPOT, TTFT, area, energy a
-# decoded token) under 400 mm² and 300 W; NSGA-II, fixed seed. Number formats do not vary, so all designs compute the
-# same thing.
+# makes; bandwidth at 1229 GB/s, four HBM2 stacks of 1024 pins at 2.4 Gb/s, while capacity stays 32 GiB. Four
+# objectives (TPOT, TTFT, area, energy a decoded token) under 400 mm² and 300 W; NSGA-II, fixed seed. Number formats do
+# not vary, so all designs compute the same thing.
 
 # %%
-DATAFLOW = "ws"
 SEARCH_CHIP = STUDY_CHIP.with_fields(
     {
         "name": "searched",
@@ -456,23 +508,25 @@ CHIP = SPACE.chip(SPACE.encode(ChipTable(SEARCH_CHIP, {path: [CHOSEN[path]] for 
 SHORT = {path: path.rpartition(".")[2].removesuffix("_per_s") for path in SPACE.paths}
 
 
-def table(frame):
+def readable(frame):
     """Designs in readable units."""
     shown = frame[[*SPACE.paths, *OBJECTIVES]].rename(columns=SHORT)
     shown = shown.assign(
         spad_KiB=shown.spad_bytes // 1024,
         accum_KiB=shown.accum_bytes // 1024,
-        GB_per_s=(shown.bandwidth_bytes / 1e9).round(),
+        GB_per_s=(shown.bandwidth_bytes / 1e9).round().astype(int),
         tpot_ms=(shown.tpot_s * 1e3).round(2),
         ttft_ms=(shown.ttft_s * 1e3).round(1),
         area_mm2=shown.area_mm2.round(1),
         mJ_per_token=(shown.energy_per_token_j * 1e3).round(1),
     )
-    return shown.drop(columns=["spad_bytes", "accum_bytes", "bandwidth_bytes", "tpot_s", "ttft_s", "energy_per_token_j"])
+    return shown.drop(
+        columns=["spad_bytes", "accum_bytes", "bandwidth_bytes", "tpot_s", "ttft_s", "energy_per_token_j"]
+    )
 
 
-display(table(GOOD.head(8)).style.format(precision=2).hide(axis="index").set_uuid("best"))
-display(table(GOOD.groupby(BANDWIDTH).head(1).sort_values(BANDWIDTH)).style.format(precision=2).hide(axis="index").set_uuid("by_bandwidth"))
+tabulate(readable(GOOD.head(8)))
+tabulate(readable(GOOD.groupby(BANDWIDTH).head(1).sort_values(BANDWIDTH)))
 say(
     "**Table 1.** Above: the eight best designs by the rule. Below: the best for each bandwidth. The first line is "
     "the chosen one."
@@ -484,45 +538,52 @@ FEASIBLE = TRIALS[TRIALS.feasible]
 SERVER = {name: (STEPS[name, "prefill"], STEPS[name, "decode"]) for name in ("tpu_v4", "neupims_npu")}
 
 
-def front_panel(axes, column, label):
+def front_panel(axes, column, label, limits, ticks):
     """One objective against area: all feasible designs, the front, the chosen design and two presets."""
-    axes.scatter(FEASIBLE.area_mm2, FEASIBLE[column] * 1e3, s=6, color="#C4CAD0", linewidths=0, rasterized=True)
+    axes.scatter(FEASIBLE.area_mm2, FEASIBLE[column] * 1e3, s=6, color="#C4CAD0", linewidths=0)
     points = axes.scatter(
-        FRONT.area_mm2, FRONT[column] * 1e3, c=FRONT.energy_per_token_j * 1e3, s=16, cmap="viridis",
-        norm=LogNorm(), edgecolors="white", linewidths=0.3,
+        FRONT.area_mm2, FRONT[column] * 1e3, c=FRONT.energy_per_token_j * 1e3, s=20, cmap="viridis",
+        norm=LogNorm(120, 250), edgecolors="white", linewidths=0.3,
     )  # fmt: skip
     for (name, steps), marker in zip(SERVER.items(), "Ds", strict=True):
-        result = steps[column == "tpot_s"]
-        axes.plot(result.area_mm2, result.latency_s * 1e3, marker, color=ORANGE, markeredgecolor=INK, markersize=7)
-        axes.annotate(name, (result.area_mm2, result.latency_s * 1e3), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        at = (steps[0].area_mm2, steps[column == "tpot_s"].latency_s * 1e3)
+        axes.plot(*at, marker, color=ORANGE, markeredgecolor=INK, markersize=7)
+        words = axes.annotate(name, at, xytext=(7, -3), textcoords="offset points", fontsize=8, zorder=6)
+        words.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6})
     axes.plot(CHOSEN.area_mm2, CHOSEN[column] * 1e3, "*", color=RED, markeredgecolor=INK, markersize=15, zorder=5)
-    axes.set(xscale="log", yscale="log", xlabel="die area (mm²)", ylabel=label)
-    ticks = [t for t in (25, 50, 100, 200, 400) if FEASIBLE.area_mm2.min() * 0.8 < t]
-    axes.set_xticks(ticks, ticks)
+    axes.set(xscale="log", yscale="log", xlabel="die area (mm²)", ylabel=label, xlim=(15, 560), ylim=limits)
+    axes.set_xticks([20, 50, 100, 200, 400], ["20", "50", "100", "200", "400"])
+    axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(True, color="#E4E4E4", linewidth=0.6)
     return points
 
 
-figure, grid = plt.subplots(1, 3, figsize=(11, 3.7), width_ratios=(1.2, 1.2, 0.8))
-front_panel(grid[0], "tpot_s", "time per output token (ms)")
-points = front_panel(grid[1], "ttft_s", "time to first token (ms)")
-grid[0].axhline(50, color=RED, linestyle=":", linewidth=1)
-grid[1].axhline(250, color=RED, linestyle=":", linewidth=1)
-bar = figure.colorbar(points, ax=grid[1], pad=0.02, aspect=30)
-bar.set_label("energy per token (mJ)")
+figure, grid = plt.subplots(1, 3, figsize=(11.5, 4.1), width_ratios=(1.15, 1.25, 0.75))
+front_panel(grid[0], "tpot_s", "time per output token (ms)", (19, 105), (20, 30, 40, 50, 70, 100))
+points = front_panel(grid[1], "ttft_s", "time to first token (ms)", (35, 1500), (50, 100, 250, 500, 1000))
+for axes, limit, title in zip(grid, (50, 250), ("decode", "prefill"), strict=False):
+    axes.axhline(limit, color=RED, linestyle=":", linewidth=1.2)
+    axes.set_title(title)
+bar = figure.colorbar(points, ax=grid[1], pad=0.02, aspect=30, extend="max")
+bar.set_ticks([120, 150, 200, 250], labels=["120", "150", "200", "250"])
+bar.ax.minorticks_off()
+bar.set_label("energy per decoded token (mJ)")
 bar.outline.set_visible(False)
+dots = {"linestyle": "none", "markeredgecolor": INK}
 handles = [
-    Line2D([], [], marker="o", linestyle="none", color="#C4CAD0", markersize=4, label="feasible"),
-    Line2D([], [], marker="o", linestyle="none", color=GREEN, markersize=5, label="Pareto front (4 objectives)"),
-    Line2D([], [], marker="*", linestyle="none", color=RED, markeredgecolor=INK, markersize=11, label="chosen"),
+    Line2D([], [], marker="o", linestyle="none", color="#C4CAD0", markersize=4, label="feasible designs"),
+    Line2D(
+        [], [], marker="o", linestyle="none", color="#31688E", markersize=5, label="Pareto front of four objectives"
+    ),
+    Line2D([], [], marker="*", color=RED, markersize=11, label="chosen", **dots),
+    Line2D([], [], marker="D", color=ORANGE, markersize=6, label="presets", **dots),
     Line2D([], [], color=RED, linestyle=":", label="limit of the rule"),
 ]
-grid[0].legend(handles=handles, fontsize=7.5, loc="upper right")
+figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=5)
 counts, volumes = STUDY.hypervolume_curve()
-grid[2].plot(counts, volumes, color=BLUE, linewidth=1.8)
-grid[2].set(xlabel="designs simulated", ylabel="hypervolume", title="search progress")
+grid[2].plot(counts, volumes / volumes[-1] * 100, color=BLUE, linewidth=1.8)
+grid[2].set(xlabel="designs simulated", ylabel="hypervolume (% of the final one)", title="search progress")
 grid[2].grid(True, color="#E4E4E4", linewidth=0.6)
 plt.show()
 engine = CHIP.engines["npu"]
@@ -535,18 +596,23 @@ RESULTS["chosen"] = {
     "energy_per_token_mj": round(CHOSEN.energy_per_token_j * 1e3, 4),
     "power_w": round(CHOSEN.power_w, 3),
 }
+RESULTS["chosen"]["eighth_product_pct"] = round(float(GOOD["product"].iloc[7] / CHOSEN["product"] - 1) * 100, 3)
 latency_pct = STUDY.evidence_pct()["tpot_s"]
 TIES = GOOD[(GOOD.tpot_s / CHOSEN.tpot_s - 1).abs() <= 2 * latency_pct / 100]
-half = STUDY.hypervolume_curve()[1]
-RESULTS["search"]["hypervolume_share_at_half"] = round(float(half[len(half) // 2] / half[-1]), 4)
+RESULTS["search"]["hypervolume_share_at_half"] = round(float(volumes[len(volumes) // 2] / volumes[-1]), 4)
+shown = FEASIBLE[(FEASIBLE.tpot_s > 0.105) | (FEASIBLE.area_mm2 < 15)]
 say(
     f"**Figure 6.** Every feasible design in grey, the front coloured by energy. A front of four objectives fills a "
-    f"region in two of them. Half of the designs already reach {RESULTS['search']['hypervolume_share_at_half']:.1%} of "
-    f"the final hypervolume. Chosen: **{engine.cores} cores of {engine.rows}x{engine.cols}**, "
+    f"region in two of them; the stripes on the left are numbers of HBM stacks, and {len(shown):,} slow or tiny "
+    "designs lie outside the picture. Half of the designs already reach "
+    f"{RESULTS['search']['hypervolume_share_at_half']:.1%} of the final hypervolume.\n\n"
+    f"Chosen: **{engine.cores} cores of {engine.rows}x{engine.cols}**, "
     f"{engine.spad_bytes // 1024} KiB of scratchpad and {engine.accum_bytes // 1024} KiB of accumulators each, "
     f"{RESULTS['chosen']['bandwidth_gb_per_s']:.0f} GB/s. It lies at the upper end of the bandwidth axis because in "
     "these prices bandwidth costs only the area of its interface; what the stacks cost in money is not modelled. "
-    f"{len(TIES) - 1} other designs of the rule are within the error interval of its TPOT."
+    f"{len(TIES) - 1} other designs of the rule are within the error interval of its TPOT, and the first eight of "
+    f"table 1 lie within {RESULTS['chosen']['eighth_product_pct']:.0f} % of the best product of four numbers: take the "
+    "first line as the middle of a region, not as a point."
 )
 
 # %%
@@ -554,8 +620,9 @@ CHOSEN_PREFILL, CHOSEN_DECODE = simulate(PREFILL, CHIP), simulate(DECODE, CHIP)
 assert CHOSEN_DECODE.latency_s == CHOSEN.tpot_s
 picture(CHOSEN_DECODE.timeline)
 say(
-    "**Figure 7.** Decode on the chosen chip: one layer, the repeats cut out. Memory is in use nearly all the time, "
-    "and the array beside it mostly waits; that is what a decode-optimal chip looks like."
+    "**Figure 7.** Decode on the chosen chip: one layer, the repeats cut out. Memory is in use nearly all the time "
+    f"while {CHOSEN_DECODE.utilisation:.1%} of the multipliers' cycles are: they are there for prefill, where it is "
+    f"{CHOSEN_PREFILL.utilisation:.0%}."
 )
 
 # %%
@@ -563,16 +630,20 @@ picture(CHOSEN_DECODE.breakdown)
 picture(CHOSEN_PREFILL.breakdown)
 dram = sum(CHOSEN_DECODE.energy_parts_j[name] for name in ("dram_core", "dram_io", "dram_background"))
 RESULTS["chosen"]["decode_dram_energy_share"] = round(dram / CHOSEN_DECODE.energy_j, 4)
+RESULTS["chosen"]["decode_utilisation"] = round(CHOSEN_DECODE.utilisation, 4)
+RESULTS["chosen"]["prefill_utilisation"] = round(CHOSEN_PREFILL.utilisation, 4)
 RESULTS["chosen"]["decode_bound_by"] = CHOSEN_DECODE.bound_by
 RESULTS["chosen"]["prefill_bound_by"] = CHOSEN_PREFILL.bound_by
 RESULTS["chosen"]["prefill_rtl_share"] = round(CHOSEN_PREFILL.rtl_share, 4)
 RESULTS["chosen"]["decode_rtl_share"] = round(CHOSEN_DECODE.rtl_share, 4)
 parts = CHOSEN_DECODE.area_parts_mm2
+cores_used = int(np.prod(list(CHOSEN_DECODE.mapping.tiles["layer.q_proj"][0]["cores"].values())))
 RESULTS["chosen"]["mac_array_area_share"] = round(parts["npu.mac_array"] / CHOSEN_DECODE.area_mm2, 4)
 say(
     f"**Figure 8.** Where time, energy and area go, decode above, prefill below. DRAM takes "
     f"{RESULTS['chosen']['decode_dram_energy_share']:.0%} of the energy of a decode step; the multipliers take "
-    f"{RESULTS['chosen']['mac_array_area_share']:.0%} of the area."
+    f"{RESULTS['chosen']['mac_array_area_share']:.0%} of the area. In decode the mapper wakes no more cores than "
+    f"keep up with memory ({cores_used} of {engine.cores} for the query projection), so the array looks busy beside it."
 )
 
 # %% [markdown]
@@ -593,7 +664,8 @@ RESULTS["generation"] = {
 say(
     f"All {BATCH} prompts at once take {WHOLE.ttft_s:.2f} s to the first token: the 250 ms of the rule hold for one "
     f"prompt, not for a burst. After that a token takes {WHOLE.tpot_s * 1e3:.1f} ms (the search's step: "
-    f"{CHOSEN.tpot_s * 1e3:.1f} ms), and an output token costs {WHOLE.energy_per_token_j * 1e3:.0f} mJ with its prompt "
+    f"{CHOSEN.tpot_s * 1e3:.1f} ms; requests leave, and memory is read for fewer of them), and "
+    f"an output token costs {WHOLE.energy_per_token_j * 1e3:.0f} mJ with its prompt "
     f"included, against {CHOSEN.energy_per_token_j * 1e3:.0f} mJ for the step alone. Of {WHOLE.steps} steps "
     f"{WHOLE.evaluations} were evaluated."
 )
@@ -611,20 +683,15 @@ from rtl.tools import find_iverilog
 
 DESIGN = generate(CHIP)
 found, findings = structure(DESIGN)
-display(
-    pd.DataFrame(
-        {
-            "module": [DESIGN.top],
-            "files": [len(DESIGN.sources)],
-            "lines": [sum(len(text.splitlines()) for text in DESIGN.sources.values())],
-            "processing elements": [found.instances["pe"]],
-            "register bits": [found.register_bits],
-            "findings": [len(findings)],
-        }
-    )
-    .style.hide(axis="index")
-    .set_uuid("design")
-)
+facts = {
+    "module": DESIGN.top,
+    "files": len(DESIGN.sources),
+    "lines": sum(len(text.splitlines()) for text in DESIGN.sources.values()),
+    "processing elements": found.instances["pe"],
+    "register bits": found.register_bits,
+    "findings": len(findings),
+}
+tabulate(pd.DataFrame([facts]))
 for note in DESIGN.notes:
     print(note)
 SMALL = generate(CHIP, rows=4, cols=4, max_beats=32)
@@ -662,38 +729,34 @@ else:
 records = sorted((ROOT / "tests" / "reference").glob("*.jsonl"))
 ROWS_CHECKED = [row for row in validate(records) if row.kind in ("error", "one-sided") and row.n]
 CYCLES = [row for row in ROWS_CHECKED if "cycles" in row.metric or row.metric == "latency_s"]
-display(
-    pd.DataFrame(
-        {
-            "source": [row.source for row in CYCLES],
-            "metric": [row.metric for row in CYCLES],
-            "records": [row.n for row in CYCLES],
-            "mean error %": [round(row.mape_pct, 3) for row in CYCLES],
-            "worst %": [round(row.max_ape_pct, 2) for row in CYCLES],
-            "roofline's error %": [round(row.null_mape_pct, 2) for row in CYCLES],
-            "Kendall's tau": [round(row.kendall_tau, 4) for row in CYCLES],
-            "fitted constants": [row.fitted_constants for row in CYCLES],
-        }
-    )
-    .style.format(precision=3)
-    .hide(axis="index")
-    .set_uuid("validation")
-)
+errors = [
+    {
+        "source": row.source,
+        "metric": row.metric,
+        "records": row.n,
+        "mean error %": round(row.mape_pct, 3),
+        "worst %": round(row.max_ape_pct, 2),
+        "roofline's error %": round(row.null_mape_pct, 2),
+        "Kendall's tau": round(row.kendall_tau, 4),
+        "fitted constants": row.fitted_constants,
+    }
+    for row in CYCLES
+]
+tabulate(pd.DataFrame(errors))
 RESULTS["validation"] = {
     f"{row.source} {row.metric}": {"n": row.n, "mape_pct": round(row.mape_pct, 4), "max_pct": round(row.max_ape_pct, 3)}
     for row in CYCLES
 }
-display(
-    pd.DataFrame(
-        [
-            {"total": name, "evidence": e.kind, "interval": "none" if e.interval_pct is None else f"{e.interval_pct:g} %",
-             "compared with": e.source}
-            for name, e in CHOSEN_DECODE.evidence.items()
-        ]
-    )
-    .style.hide(axis="index")
-    .set_uuid("evidence")
-)  # fmt: skip
+classes = [
+    {
+        "total": name,
+        "evidence": evidence.kind,
+        "mean error": "not known" if evidence.interval_pct is None else f"{evidence.interval_pct:g} %",
+        "compared with": evidence.source,
+    }
+    for name, evidence in CHOSEN_DECODE.evidence.items()
+]
+tabulate(pd.DataFrame(classes))
 say(
     "**Table 2.** Errors of cycle counts against other simulators, and the evidence behind the chosen chip's totals. "
     f"The array part that generated Verilog is verified against accounts for "
@@ -706,6 +769,8 @@ say(
 #   The order of designs is more credible than any joule.
 # * **Memory is two constants** (a streaming efficiency and a loss from interference), fitted to simulator records. No
 #   DRAM command is simulated; row conflicts of a ragged KV cache are not in TPOT.
+# * **Cores share nothing**: an operand that two cores need is read twice. A network with multicast would help many
+#   small cores in figure 4.
 # * **Attention always runs weight stationary** where an engine can; its dataflow is not searched.
 # * **The clock is 1 GHz for every shape.** A larger array has longer control and clock nets, which would cost a large
 #   design some of its lead.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+FORMATS = ("png", "svg", "pdf")
 MOST_POINTS = 20_000  # dominated designs that are drawn; more only darken the picture
 _LOG_SPAN = 20.0  # an axis whose values span more than this factor is logarithmic
 _LONGEST_LINE = 170
@@ -40,8 +41,9 @@ class ParetoData:
         front: designs of the front, shape (m, 2), in the order of x.
         front_colour: third quantity of the front, shape (m,).
         front_numbers: their design numbers, shape (m,).
-        knee: row of the front nearest to its ideal corner, both axes scaled to the front's extent.
+        knee: row of the front nearest to its ideal corner, all objectives scaled to the front's extent.
         knee_label: its number and parameters, a line each.
+        corner: where the fewest designs are, (0 left or 1 right, 0 bottom or 1 top): room for the label.
         joined: whether the front is a staircase in these two axes (a study of exactly these two objectives).
         evaluations, hypervolume: the curve, shape (k,) each.
         reference: the reference point in words.
@@ -60,6 +62,7 @@ class ParetoData:
     front_numbers: NDArray[np.int64]
     knee: int
     knee_label: str
+    corner: tuple[int, int]
     joined: bool
     evaluations: NDArray[np.int64]
     hypervolume: Floats
@@ -88,7 +91,7 @@ def pareto_data(study: Study, x: str | None = None, y: str | None = None, colour
     shown = others[np.unique(np.linspace(0, len(others) - 1, min(len(others), MOST_POINTS)).astype(np.int64))]
     values = trials[[a.name for a in axes]].to_numpy(dtype=np.float64)
     order = numbers[np.lexsort((values[numbers, 1], values[numbers, 0]))]
-    knee = _knee(values[order, :2] * [axes[0].sign, axes[1].sign])
+    knee = _knee(trials[[o.name for o in study.plan.objectives]].to_numpy()[order] * study.plan.signs)
     counts, curve = study.hypervolume_curve()
     return ParetoData(
         title=f"{study.space.base.name} · {_work(study)}",
@@ -103,6 +106,7 @@ def pareto_data(study: Study, x: str | None = None, y: str | None = None, colour
         front_numbers=order,
         knee=knee,
         knee_label=_design_label(study, int(order[knee])),
+        corner=_emptiest_corner(np.concatenate([values[shown, :2], values[order, :2]])),
         joined={a.name for a in axes[:2]} == {o.name for o in study.plan.objectives},
         evaluations=counts,
         hypervolume=curve,
@@ -144,12 +148,29 @@ def _warning(study: Study) -> str:
     return f"not at equal model quality: {fields} vary and accuracy was not judged"
 
 
+def _as_drawn(values: Floats) -> Floats:
+    """Columns as their axes show them: logarithms where they span far."""
+    return np.stack([np.sign(v) * np.log(np.abs(v)) if _spans_far(np.abs(v)) else v for v in values.T], axis=1)
+
+
+def _scaled(values: Floats) -> Floats:
+    """Columns from 0 to 1."""
+    low, high = values.min(axis=0), values.max(axis=0)
+    scaled: Floats = (values - low) / np.where(high > low, high - low, 1.0)
+    return scaled
+
+
 def _knee(front: Floats) -> int:
-    """Row nearest to the best corner of the front's bounding box (values to be minimised; logs where they span far)."""
-    front = np.stack([np.sign(v) * np.log(np.abs(v)) if _spans_far(np.abs(v)) else v for v in front.T], axis=1)
-    low, high = front.min(axis=0), front.max(axis=0)
-    scaled = (front - low) / np.where(high > low, high - low, 1.0)
-    return int(np.argmin(np.hypot(scaled[:, 0], scaled[:, 1])))
+    """Row nearest to the best corner of the front's bounding box (values to be minimised)."""
+    return int(np.argmin(np.linalg.norm(_scaled(_as_drawn(front)), axis=1)))
+
+
+def _emptiest_corner(points: Floats) -> tuple[int, int]:
+    """The corner of the picture with the fewest points in a box of about the label's size."""
+    x, y = _scaled(_as_drawn(points)).T
+    boxes = {(right, top): ((x > 0.62) if right else (x < 0.38)) & ((y > 0.7) if top else (y < 0.3))
+             for right in (1, 0) for top in (1, 0)}  # fmt: skip
+    return min(boxes, key=lambda corner: int(boxes[corner].sum()))
 
 
 def _design_label(study: Study, number: int) -> str:
@@ -167,7 +188,9 @@ def _short(path: str) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1024 and value % 1024 == 0:
         return f"{value // 2**20} Mi" if value % 2**20 == 0 else f"{value // 1024} Ki"
-    return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    return f"{value / 1e9:g} G" if value >= 1e8 else f"{value:g}"
 
 
 def pareto_figure(
@@ -185,8 +208,8 @@ def pareto_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    check_picture(path)
     data = pareto_data(study, x, y, colour)
-    _check_format(Path(path), FigureCanvasAgg.filetypes)
     figure = Figure(figsize=(11.5, 5.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     _draw(figure, data)
@@ -195,17 +218,22 @@ def pareto_figure(
     return data
 
 
-def _check_format(path: Path, known: dict[str, str]) -> None:
-    if path.suffix.lstrip(".") not in known:
-        raise ChipsmithError(str(path), path.suffix, f"the ending of a picture: {', '.join(sorted(known))}")
+def check_picture(path: str | Path) -> None:
+    """Refuse a file that is no picture (worth doing before anything expensive is done for it).
+
+    Raises:
+        ChipsmithError: another ending than those of ``FORMATS``.
+    """
+    if Path(path).suffix.lstrip(".") not in FORMATS:
+        raise ChipsmithError(str(path), Path(path).suffix, f"the ending of a picture: {', '.join(FORMATS)}")
 
 
 def _draw(figure: Figure, data: ParetoData) -> None:
     main, side = figure.subplots(1, 2, width_ratios=(2.7, 1))
     _draw_designs(figure, main, data)
     _draw_hypervolume(side, data)
-    main.set_title(data.title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=22)
-    line = main.text(0, 1.015, data.subtitle, transform=main.transAxes, fontsize=8.5, color=_GREY, va="bottom")
+    main.set_title(data.title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=40)
+    line = main.text(0, 1.06, data.subtitle, transform=main.transAxes, fontsize=8.5, color=_GREY, va="bottom")
     line.set_in_layout(False)  # else a long line takes its width from the axes
     if data.warning:
         main.text(
@@ -230,13 +258,7 @@ def _draw_designs(figure: Figure, axes: Axes, data: ParetoData) -> None:
         bar.set_label(data.colour.axis, color=_INK)
         bar.ax.spines[:].set_visible(False)
     _draw_knee(axes, data)
-    corner: Any = f"{_side(data.y, 'lower', 'upper')} {_side(data.x, 'left', 'right')}"
-    axes.legend(frameon=False, fontsize=9, loc=corner)
-
-
-def _side(quantity: Objective, for_min: str, for_max: str) -> str:
-    """The side towards which a quantity is better: beyond the front there is room."""
-    return for_min if quantity.direction == "min" else for_max
+    axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=2, borderaxespad=0)
 
 
 def _draw_dominated(axes: Axes, data: ParetoData) -> None:
@@ -251,7 +273,7 @@ def _draw_knee(axes: Axes, data: ParetoData) -> None:
     """Ring the knee; its parameters stand in the corner where designs are worst."""
     x, y = (float(v) for v in data.front[data.knee])
     axes.scatter([x], [y], s=150, facecolors="none", edgecolors=_ACCENT, linewidths=1.6, zorder=4)
-    right, top = data.x.direction == "min", data.y.direction == "min"
+    right, top = data.corner
     axes.annotate(
         data.knee_label,
         (x, y),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chipsmith.output import emit, progress, table
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Search, verify the front, print it."""
     if args.resume and args.study is None:
         raise ChipsmithError("--resume", None, "name the study with --study FILE.db")
+    _check_files(args)
     with _study(args) as study:
         try:
             _search(study, args)
@@ -93,6 +95,19 @@ def run(args: argparse.Namespace) -> int:
         found = summary(study, verification, args.tie_pct)
         emit(found, lambda: as_text(found), args)
     return _verdict(verification)
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Make the folders of the results; what cannot be written is found out before the search."""
+    if args.figure:
+        from dse.figures import check_picture
+
+        check_picture(args.figure)
+    for path in filter(None, (args.figure, args.trials)):
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ChipsmithError(path, None, f"cannot be written: {error.strerror}") from None
 
 
 def _study(args: argparse.Namespace) -> Study:

@@ -84,7 +84,7 @@ def _sampler(seed: int, population: int, startup: int) -> Any:
     import optuna
 
     drawn = int(np.random.default_rng((seed, population)).integers(2**31))
-    return optuna.samplers.TPESampler(seed=drawn, n_startup_trials=max(32, startup))
+    return optuna.samplers.TPESampler(seed=drawn, n_startup_trials=max(32, startup), multivariate=True)
 
 
 SAMPLER = Tpe

@@ -59,6 +59,23 @@ def test_the_knee_is_the_nearest_to_the_ideal_corner(study: Study) -> None:
     )
 
 
+def test_the_label_goes_where_nothing_is(study: Study) -> None:
+    data = pareto_data(study)
+    assert data.corner == (1, 1)  # large and slow: nobody builds that
+    data = pareto_data(study, x="tpot_s", y="energy_per_token_j")
+    assert data.corner in {(0, 1), (1, 0)}  # slow designs use more energy: the points lie along the diagonal
+
+
+def test_large_values_are_short_in_the_label(make_study: Make, chip: Chip) -> None:
+    values = {"engines.npu.clock_hz": [1.25e9], "engines.npu.spad_bytes": [1 << 21], "engines.npu.accum_bytes": [3072],
+              "engines.npu.preload": ["serial"]}  # fmt: skip
+    with make_study(space=Space(chip, values), sampler="exhaustive") as study:
+        study.run()
+        assert pareto_data(study).knee_label == (
+            "design 0\nnpu.clock_hz 1.25 G\nnpu.spad_bytes 2 Mi\nnpu.accum_bytes 3 Ki\nnpu.preload serial"
+        )
+
+
 def test_other_axes_can_be_chosen(study: Study) -> None:
     data = pareto_data(study, x="power_w", colour="edp_js")
     assert [a.name for a in (data.x, data.y) if a] == ["power_w", "area_mm2"]
@@ -108,4 +125,4 @@ def test_every_kind_of_study_is_drawn(make_study: Make, tmp_path: Path, objectiv
 def test_an_unknown_picture_format_is_refused(study: Study, tmp_path: Path) -> None:
     with pytest.raises(ChipsmithError) as error:
         pareto_figure(study, tmp_path / "front.bmp2")
-    assert str(error.value).startswith(f"{tmp_path / 'front.bmp2'}: got '.bmp2'; the ending of a picture: ")
+    assert str(error.value) == f"{tmp_path / 'front.bmp2'}: got '.bmp2'; the ending of a picture: png, svg, pdf"

@@ -130,6 +130,8 @@ def test_the_command_without_a_feasible_design_says_why(tmp_path: Path, capsys: 
         (("--constraint", "area_mm2 =< 5"), "constraint: got 'area_mm2 =< 5'; a constraint reads NAME"),
         (("--prompt", "8", "--phase", "prefill"), "--prompt: got 8; goes with --model and --phase decode"),
         (("--budget", "0"), "budget_designs: got 0; at least 1"),
+        (("--figure", "front.xyz"), "front.xyz: got '.xyz'; the ending of a picture: png, svg, pdf"),
+        (("--trials", "/dev/null/t.csv"), "/dev/null/t.csv; cannot be written: File exists"),
         (("--chip", "tpu4"), "chip: got 'tpu4'; did you mean 'tpu_v4'?"),
     ],
 )

@@ -8,7 +8,7 @@
 # much SRAM and how much bandwidth one chip should have to do both, searches that space, generates Verilog for the
 # array that wins, and ends with what not to believe.
 #
-# Every number below is computed in this notebook; the text states only what the cells assert.
+# Every number in the text is computed by the cell above it, and `tests/notebooks` holds what is claimed around them.
 
 # %%
 import json
@@ -722,8 +722,8 @@ else:
 # %% [markdown]
 # ## 7. What to distrust
 #
-# `validate` runs reference records on the same models. All of these records come from other simulators, not from
-# silicon: agreement means that two programs agree.
+# `validate` runs reference records on the same models. All of these records come from other simulators or from
+# their closed forms, not from silicon: agreement means that two programs agree.
 
 # %%
 records = sorted((ROOT / "tests" / "reference").glob("*.jsonl"))

@@ -231,6 +231,49 @@ def test_work_is_shared_evenly_where_it_divides() -> None:
     assert busy == [64 * 64, 32 * 64, 16 * 64]
 
 
+@given(
+    *[st.integers(1, 60)] * 3,
+    *[st.integers(1, 70)] * 3,
+    st.sampled_from([1e9, 8e9, 64e9, 1e12]),
+    st.sampled_from([0, 8]),
+    st.sampled_from([0, 7]),
+)
+def test_loading_and_computing_overlap_as_the_module_says(
+    m: int, k: int, n: int, tile_m: int, tile_k: int, tile_n: int, bandwidth: float, reuse: int, extra: int
+) -> None:
+    """The formula of the module's docstring for one weight-stationary 8 x 4 array, written out again from its words."""
+    npu = {**ROOMY, "rows": 8, "cols": 4, "weight_reuse_rows": reuse, "first_preload_extra_cycles": extra}
+    spec = chip(npu, {"bandwidth_bytes_per_s": bandwidth, "streaming_efficiency": 1.0, "request_bytes": 1})
+    mapping = np.zeros(1, MAPPING)
+    mapping["tile_m"], mapping["tile_k"], mapping["tile_n"] = tile_m, tile_k, tile_n
+    mapping["grid_m"], mapping["grid_n"] = 1, 1
+    out = np.zeros(1, DEMAND)
+    assert gemm_tile(row_of(gemm(m, k, n)), mapping[0], params_of(spec), out[0]) == OK
+    tile_m, tile_k, tile_n, byte_s = min(tile_m, m), min(tile_k, k), min(tile_n, n), 1e9 / bandwidth
+    rows, cols, skew = min(tile_m, reuse or 8), min(tile_n, 4), 8 + 4 - 2
+
+    def passes(streamed: int) -> int:
+        """Cycles that one block of weights is in use: a pass of ``reuse`` rows (or all) each, 8 to load the next."""
+        chunk = reuse or streamed
+        return sum(max(8, min(chunk, streamed - at)) for at in range(0, streamed, chunk))
+
+    def run(work: int) -> int:
+        return 8 + extra + work - max(8, rows) + rows + skew
+
+    in_k = sum(cuts(min(tile_k, k - at), 8) for at in range(0, k, tile_k))
+    in_n = sum(cuts(min(tile_n, n - at), 4) for at in range(0, n, tile_n))
+    work = sum(passes(min(tile_m, m - at)) for at in range(0, m, tile_m)) * in_k * in_n
+    waiting = max(8, rows) * cuts(tile_k, 8)
+    memory = 2 * (m * k * cuts(n, tile_n) + k * n * cuts(m, tile_m) + m * n) * byte_s
+    first, last = 2 * tile_k * (rows + cols) * byte_s, 2 * rows * cols * byte_s
+    front, stores = 2 * tile_k * (tile_m + cols) * byte_s, 2 * tile_m * tile_n * byte_s
+    array, tail = max(run(work), run(waiting)), run(waiting)
+    later = array - cuts(tile_k, 8) * passes(tile_m) + waiting
+    rest = max(array, max(0.0, memory - first - stores) + tail, front - first + later)
+    assert out["busy"][0] == array
+    assert out["cycles"][0] == pytest.approx(20 + max(memory, first + last + rest), rel=1e-12)
+
+
 # ---------------------------------------------------------------- the search
 
 

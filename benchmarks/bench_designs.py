@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from benchmarks.designs import random_designs
@@ -19,7 +17,7 @@ def main() -> list[Row]:
     """Random designs at both fidelities, each with a table of its own so that no price is reused."""
     trace = build_trace("llama-2-7b", Batch.decode(16, 2048))
     legal = int(np.isfinite(evaluate(random_designs(_DESIGNS), trace).latency_s).sum())
-    note = f"batch 16, context 2048; {legal:,} of {_DESIGNS:,} designs legal; {os.cpu_count()} cores"
+    note = f"batch 16, context 2048; {legal:,} of {_DESIGNS:,} designs legal"
     return [
         measured(
             f"llama-2-7b decode on {_DESIGNS:,} designs, fidelity {fidelity}",

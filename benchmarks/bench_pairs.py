@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from benchmarks.designs import Pairs, gemm_rows, random_designs
 from benchmarks.measure import Row, measured
 
 _DESIGNS = 2_000
-_NOTE = f"random designs x 32 Llama GEMMs, {os.cpu_count()} cores"
+_NOTE = f"{_DESIGNS:,} random designs x 32 Llama GEMMs"
 
 
 def main() -> list[Row]:

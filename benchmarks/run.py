@@ -1,5 +1,7 @@
 """Runs every ``benchmarks/bench_*.py`` and prints the medians: ``python -m benchmarks.run [NAME...] [--format json]``.
 
+``--update README.md`` writes the tables of README.md as well.
+
 A benchmark is a module with ``def main() -> list[Row]``; adding a file adds it. Subjects that did the same thing
 stand below each other, with their time relative to Chipsmith's.
 """
@@ -12,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.markdown import update
 from benchmarks.measure import Row
 from chipsmith.output import add_format_argument, emit, progress, table
 from workloads.errors import ChipsmithError, nearest
@@ -85,10 +88,13 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmarks named in ``argv``, or all, and print one table."""
     parser = argparse.ArgumentParser(prog="benchmarks.run", description="run benchmarks and print medians")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(names())}")
+    parser.add_argument("--update", metavar="FILE", help="also write the tables into a file (README.md) with marks")
     add_format_argument(parser)
     args = parser.parse_args(argv)
     try:
         rows = [row for name in chosen(args.names) for row in rows_of(name)]
+        if args.update:
+            update(Path(args.update), rows)
     except ChipsmithError as error:
         parser.error(str(error))
     lines = [line(row, rows) for row in rows]

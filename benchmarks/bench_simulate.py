@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from benchmarks.measure import Row, measured
@@ -20,10 +19,11 @@ _COMMAND = (_SCRIPT, "run", "--chip", "tpu_v4", "--model", "llama-2-70b", "--tp"
 _REPEATS = 5
 #: A small process in between: a child's peak memory starts at that of the process that it was forked from.
 _WRAPPER = """
-import resource, subprocess, sys
+import resource, subprocess, sys, time
+begin = time.perf_counter()
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+wall, usage = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 """  # Linux counts ru_maxrss in KiB
 
 
@@ -43,11 +43,9 @@ def _command() -> Row:
 
 
 def _once() -> tuple[float, float, float]:
-    """(wall seconds, CPU seconds, bytes of peak resident memory) of one run; the wrapper's own start is in the first."""
-    begin = time.perf_counter()
+    """(wall seconds, CPU seconds, bytes of peak resident memory) of one run."""
     done = subprocess.run([sys.executable, "-c", _WRAPPER, *_COMMAND], check=True, capture_output=True, text=True)
-    wall = time.perf_counter() - begin
-    cpu, peak = map(float, done.stdout.split())
+    wall, cpu, peak = map(float, done.stdout.split())
     return wall, cpu, peak
 
 

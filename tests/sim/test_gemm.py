@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from models.chip import Chip, ChipTable
@@ -238,6 +238,9 @@ def test_work_is_shared_evenly_where_it_divides() -> None:
     st.sampled_from([0, 8]),
     st.sampled_from([0, 7]),
 )
+@example(60, 60, 60, 8, 60, 1, 1e9, 0, 0)  # bound by memory: the last load's passes stick out
+@example(60, 60, 60, 60, 60, 60, 8e9, 0, 0)  # one tile: its activations come before the other columns' passes
+@example(60, 60, 60, 16, 8, 16, 1e12, 8, 7)  # bound by the array
 def test_loading_and_computing_overlap_as_the_module_says(
     m: int, k: int, n: int, tile_m: int, tile_k: int, tile_n: int, bandwidth: float, reuse: int, extra: int
 ) -> None:

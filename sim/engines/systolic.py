@@ -13,6 +13,7 @@ from models.jit import kernel, parallel_kernel, prange
 from sim.demand import AUTO, DEMAND, GEMMINI
 from sim.engine import Array, Engine, memory_columns, memory_resource, param_table, vector_rate
 from sim.engines.systolic_kernels import (
+    ATTENTION,
     DATAFLOWS,
     DEALS,
     KEEPS,
@@ -33,13 +34,22 @@ from workloads.errors import ChipsmithError, nearest
 def _row(op: Any, p: Any, mode: int, fidelity: int, q: Any, trial: Any, best_q: Any, best: Any) -> int:
     if mode == AUTO:
         return search(op, p, fidelity, q, trial, best_q, best)
-    if mode == GEMMINI:
+    if mode == GEMMINI and op["kind"] != ATTENTION:
         gemmini_mapping(op, p, best_q)
     return price_given(op, best_q, p, fidelity, best)
 
 
+@kernel
+def _design(
+    ops: Array, p: Any, mapping: Array, mode: int, fidelity: int, q: Any, trial: Any, out: Array, status: Array
+) -> None:
+    """All rows of one design."""
+    for j in range(ops.shape[0]):
+        status[j] = _row(ops[j], p, mode, fidelity, q, trial, mapping[j], out[j])
+
+
 @parallel_kernel
-def _loop(
+def _designs(
     ops: Array,
     params: Array,
     mapping: Array,
@@ -51,32 +61,17 @@ def _loop(
     status: Array,
 ) -> None:
     for i in prange(params.shape[0]):
-        for j in range(ops.shape[0]):
-            status[i, j] = _row(ops[j], params[i], mode, fidelity, q[i], trial[i], mapping[i, j], out[i, j])
-
-
-@kernel
-def _loop_serial(
-    ops: Array,
-    params: Array,
-    mapping: Array,
-    mode: int,
-    fidelity: int,
-    q: Array,
-    trial: Array,
-    out: Array,
-    status: Array,
-) -> None:
-    for i in range(params.shape[0]):
-        for j in range(ops.shape[0]):
-            status[i, j] = _row(ops[j], params[i], mode, fidelity, q[i], trial[i], mapping[i, j], out[i, j])
+        _design(ops, params[i], mapping[i], mode, fidelity, q[i], trial[i], out[i], status[i])
 
 
 def price_rows(ops: Array, params: Array, mapping: Array, mode: int, fidelity: int, out: Array, status: Array) -> None:
     """Map (unless given) and price all (design, row) pairs; see sim.engine.Loop."""
     n = len(params)
-    loop = _loop_serial if n == 1 else _loop
-    loop(ops, params, mapping, mode, fidelity, np.zeros(n, MAPPING), np.zeros(n, DEMAND), out, status)
+    q, trial = np.zeros(n, MAPPING), np.zeros(n, DEMAND)
+    if n == 1:  # one chip needs no thread pool
+        _design(ops, params[0], mapping[0], mode, fidelity, q[0], trial[0], out[0], status[0])
+    else:
+        _designs(ops, params, mapping, mode, fidelity, q, trial, out, status)
 
 
 def _bits(table: ChipTable, path: str) -> Array:
@@ -121,7 +116,9 @@ def resources(table: ChipTable, path: str) -> Mapping[str, tuple[str, Array]]:
 
 
 def mapping_to_dict(record: Any) -> dict[str, Any]:
-    """A mapping record as readable data."""
+    """A mapping record as readable data; attention has a dataflow only."""
+    if record["tile_m"] == 0:
+        return {"dataflow": DATAFLOWS[int(record["dataflow"])]}
     return {
         "dataflow": DATAFLOWS[int(record["dataflow"])],
         "tile": {"m": int(record["tile_m"]), "k": int(record["tile_k"]), "n": int(record["tile_n"])},
@@ -141,7 +138,7 @@ def _choice(data: Mapping[str, Any], key: str, names: tuple[str, ...], where: st
 def _size(data: Mapping[str, Any], key: str, axis: str, where: str) -> int:
     part = data.get(key)
     value = part.get(axis) if isinstance(part, Mapping) else None
-    if not isinstance(value, int) or isinstance(value, bool) or value < (1 if key == "cores" else 0):
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ChipsmithError(f"{where}.{key}.{axis}", value, "a positive whole number is required")
     return value
 
@@ -157,6 +154,9 @@ def mapping_from_dict(data: Mapping[str, Any], record: Any, where: str) -> None:
         if key not in known:
             raise ChipsmithError(f"{where}.{key}", None, f"unknown field; {nearest(key, known)}")
     record["dataflow"] = _choice(data, "dataflow", DATAFLOWS, where)
+    if set(data) == {"dataflow"}:
+        record["grid_m"] = record["grid_n"] = 1
+        return
     record["keep"] = _choice(data, "keep", KEEPS, where)
     record["deal"] = _choice(data, "deal", DEALS, where)
     for axis in ("m", "k", "n"):

@@ -413,30 +413,60 @@ def _compose(op: Any, q: Any, p: Any, work: int, active: int, efficiency: float,
 
 
 @kernel
-def attention_tile(op: Any, q: Any, p: Any, out: Any) -> int:
-    """Fused attention: score and value GEMMs on the array, softmax on the vector engine beside them.
+def _attention_work(op: Any, p: Any, flow: int) -> tuple[int, int, int, int]:
+    """(score blocks, value blocks, passes per block, array cycles) of one request and KV head.
 
-    Every (request, KV head) pair is one piece: queries of its group stream against keys, then values (weight
-    stationary); pieces are spread over the cores by passes. The query block stays on chip; keys and values are
-    read once for every query block that the scratchpad can hold. Causal masking skips what no query sees: a key
-    block streams only the queries that see it (their mean). Softmax: maximum, subtract-exponential, sum, scale,
-    and the rescaling of flash attention, 5 element operations a pair.
+    ``seen`` queries see a key on average. Weight stationary: keys, then values, stay and queries stream; input
+    stationary: queries, then probabilities, stay and keys (then values) stream; output stationary: scores, then
+    results, stay.
     """
-    flow = WS if (p["dataflows"] >> WS) & 1 else OS
-    group = op["heads"] // op["kv_heads"]
     keys = op["keys"]
-    seen = _cd(op["pairs"], keys) * group  # queries per key, mean, all heads of the group
+    seen = _cd(op["pairs"], keys) * (op["heads"] // op["kv_heads"])
     rows, cols = p["rows"], p["cols"]
     if flow == WS:
         score = _cd(op["qk_dim"], rows) * _cd(keys, cols)
         value = _cd(keys, rows) * _cd(op["v_dim"], cols)
         cycles, passes = _stream_tile(p, flow, seen)
-        work = (score + value) * cycles
-    else:
-        score = _cd(seen, rows) * _cd(keys, cols)
-        value = _cd(seen, rows) * _cd(op["v_dim"], cols)
-        work = score * _step(p, flow, op["qk_dim"]) + value * _step(p, flow, keys)
-        passes = 1
+        return score, value, passes, (score + value) * cycles
+    if flow == IS:
+        score = _cd(op["qk_dim"], rows) * _cd(seen, cols)
+        value = _cd(keys, rows) * _cd(seen, cols)
+        return score, value, 1, score * _step(p, flow, keys) + value * _step(p, flow, op["v_dim"])
+    score = _cd(seen, rows) * _cd(keys, cols)
+    value = _cd(seen, rows) * _cd(op["v_dim"], cols)
+    return score, value, 1, score * _step(p, flow, op["qk_dim"]) + value * _step(p, flow, keys)
+
+
+@kernel
+def attention_flow(op: Any, p: Any) -> int:
+    """The supported dataflow with the least array cycles; the first of equals."""
+    best, least = -1, 0
+    for flow in range(3):
+        if (p["dataflows"] >> flow) & 1 != 0:
+            work = _attention_work(op, p, flow)[3]
+            if best < 0 or work < least:
+                best, least = flow, work
+    return best
+
+
+@kernel
+def attention_tile(op: Any, q: Any, p: Any, out: Any) -> int:
+    """Fused attention: score and value GEMMs on the array, softmax on the vector engine beside them.
+
+    Every (request, KV head) pair is one piece; pieces are spread over the cores by passes. The query block stays
+    on chip; keys and values are read once for every query block that the scratchpad can hold. Causal masking skips
+    what no query sees: a key block meets only the queries that see it (their mean). Softmax: maximum,
+    subtract-exponential, sum, scale, and the rescaling of flash attention, 5 element operations a pair.
+
+    The mapping's only choice is the dataflow; a mapping without one (``grid_m`` 0) gets the fastest.
+    """
+    flow = q["dataflow"] if q["grid_m"] > 0 else attention_flow(op, p)
+    if (p["dataflows"] >> flow) & 1 == 0:
+        return BAD_MAPPING
+    group = op["heads"] // op["kv_heads"]
+    keys = op["keys"]
+    rows, cols = p["rows"], p["cols"]
+    score, value, passes, work = _attention_work(op, p, flow)
     pieces = op["kv_heads"] * op["count"]
     active = min(p["cores"], pieces * (score + value))
     work = _cd(work * pieces, p["cores"] * p["arrays"])

@@ -31,6 +31,7 @@ from sim.engines.systolic_kernels import (
     _cd,
     _stream_tile,
     _units,
+    attention_flow,
     gemm_cost,
     gemm_tile,
     gemmini_mapping,
@@ -491,8 +492,12 @@ def search_gemm(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> 
 
 @kernel
 def search(op: Any, p: Any, fidelity: int, q: Any, trial: Any, best_q: Any, best: Any) -> int:
-    """Map and price one row: searched for a GEMM at ``tile``; attention and ``bound`` have nothing to choose."""
-    if fidelity == BOUND or op["kind"] == ATTENTION:
-        best_q["dataflow"] = WS if p["dataflows"] & 1 else OS
+    """Map and price one row: searched for a GEMM at ``tile``; attention chooses its dataflow, ``bound`` nothing."""
+    if fidelity == BOUND:
+        return price_given(op, best_q, p, fidelity, best)
+    if op["kind"] == ATTENTION:
+        best_q["dataflow"] = attention_flow(op, p)
+        best_q["grid_m"] = 1
+        best_q["grid_n"] = 1
         return price_given(op, best_q, p, fidelity, best)
     return search_gemm(op, p, q, trial, best_q, best)

@@ -12,7 +12,7 @@ VALUES = {"a.b": np.array([1, 2, 4]), "area_mm2": np.array([100.0, 400.0, 500.0]
 
 
 def violation(text: str) -> list[float]:
-    return parse_constraint(text).violation(VALUES.__getitem__).tolist()
+    return [float(v) for v in parse_constraint(text).violation(VALUES.__getitem__)]
 
 
 @pytest.mark.parametrize(

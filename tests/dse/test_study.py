@@ -72,7 +72,7 @@ def test_one_seed_gives_one_study(make_study: Make, sampler: str) -> None:
         with make_study(sampler=sampler, seed=7) as study:
             study.run(40)
             frames.append(study.trials)
-    pd.testing.assert_frame_equal(*frames, check_exact=True)
+    pd.testing.assert_frame_equal(frames[0], frames[1], check_exact=True)
 
 
 @pytest.mark.parametrize("sampler", ["exhaustive", "nsga2", "random", "sobol", "tpe"])

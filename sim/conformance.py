@@ -280,7 +280,7 @@ def _check_replay(subject: _Subject, priced: _Priced) -> Iterator[Violation]:
         return
     records = np.zeros_like(priced.mapping)
     for slot, op in enumerate(subject.ops):
-        if op.kind == "gemm" and priced.status[0, slot] == OK:  # other kinds have nothing to choose
+        if op.kind in ("gemm", "attention") and priced.status[0, slot] == OK:  # other kinds have nothing to choose
             from_dict(to_dict(priced.mapping[0, slot]), records[0, slot], op.name)
     again = _price(subject, "tile", records)
     for slot, op in enumerate(subject.ops):

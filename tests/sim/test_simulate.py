@@ -70,6 +70,15 @@ def test_a_result_replays_from_its_mapping_to_the_same_bits(
     assert again.mapping == first.mapping
 
 
+@pytest.mark.parametrize("mapping", ["auto", "gemmini"])
+@pytest.mark.parametrize("flows", [["ws", "os"], ["ws", "is"], ["ws", "os", "is"]])
+def test_attention_replays_its_dataflow(mapping: str, flows: list[str]) -> None:
+    trace = chain(gemm(1, 8, 8, "proj"), attention(Segment(1, 0), name="attention", heads=1, kv_heads=1))
+    spec = chip({"dataflows": flows, "rows": 2, "cols": 2})
+    first = simulate(trace, spec, mapping)
+    assert simulate(trace, spec, first.mapping).ops == first.ops
+
+
 def test_a_mapping_replays_from_its_yaml_file(tmp_path: Path) -> None:
     first = simulate(small_trace(), chip())
     path = tmp_path / "mapping.yaml"

@@ -92,6 +92,8 @@ def main(argv: Sequence[str]) -> int:
     add_format_argument(parser)
     args = parser.parse_args(argv)
     try:
+        if args.update and args.names:
+            raise ChipsmithError("--update", args.update, "takes all benchmarks: name none")
         rows = [row for name in chosen(args.names) for row in rows_of(name)]
         if args.update:
             update(Path(args.update), rows)

@@ -19,7 +19,7 @@ from dse.workload import Workload
 from workloads.batch import Batch
 from workloads.build import build_trace
 
-_SPACE = Path(__file__).parents[1] / "examples" / "spaces" / "npu.yaml"
+_SPACE = Path(__file__).parents[1] / "dse" / "spaces" / "npu.yaml"
 _DESIGNS, _STORED, _PLAIN, _TPE = 4096, 100_000, 200, 192
 _REFERENCE = np.array([600.0, 1.0])
 _MEASURES = ("area_mm2", "energy_per_token_j", "throughput_tokens_per_s", "tpot_s", "edp_js", "power_w", "latency_s")

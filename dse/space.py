@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class Space:
         """Read a space: keys ``name``, ``chip``, ``parameters``, ``constraints``.
 
         Args:
-            path: YAML file.
+            path: YAML file, or the name of a shipped space (see :func:`list_spaces`).
             base: stands in for the file's ``chip``.
 
         Raises:
@@ -225,7 +226,21 @@ def _positions(parameter: Parameter, column: NDArray[Any]) -> Index:
     return order[at].astype(np.int64)
 
 
+def _shipped() -> Path:
+    """Folder of the shipped spaces (also inside a wheel)."""
+    return Path(str(resources.files("dse"))) / "spaces"
+
+
+def list_spaces() -> list[str]:
+    """Names of the shipped spaces."""
+    return sorted(path.stem for path in _shipped().glob("*.yaml"))
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if path.suffix not in (".yaml", ".yml"):
+        if str(path) not in list_spaces():
+            raise ChipsmithError("space", str(path), f"{nearest(str(path), list_spaces())}; or a YAML file")
+        path = _shipped() / f"{path}.yaml"
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -21,7 +21,7 @@ NAME = "explore"
 ORDER = 30
 HELP = "search a design space: area, energy and speed of many chips, their Pareto front"
 EXAMPLE = (
-    "chipsmith explore examples/spaces/npu.yaml --model llama-2-7b --batch 16 --context 2048 "
+    "chipsmith explore npu --model llama-2-7b --batch 16 --context 2048 "
     "--objectives area_mm2,tpot_s --constraint 'area_mm2 <= 600' --budget 20000 --seed 1 "
     "--study out/study.db --figure out/pareto.png"
 )
@@ -32,7 +32,7 @@ _INTERRUPTED, _MISSED = 130, 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``explore``."""
-    parser.add_argument("space", metavar="SPACE.yaml", help="the parameters that vary (see examples/spaces)")
+    parser.add_argument("space", metavar="SPACE", help="the parameters that vary: npu, edge, memory, or a YAML file")
     parser.add_argument("--chip", help="preset or chip file, instead of the one that the space names")
     add_workload_arguments(parser)
     _add_work(parser)

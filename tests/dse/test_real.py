@@ -14,7 +14,7 @@ from workloads.batch import Batch
 from workloads.build import build_trace
 from workloads.errors import ChipsmithError
 
-SPACES = Path(__file__).parents[2] / "examples" / "spaces"
+SPACES = Path(__file__).parents[2] / "dse" / "spaces"
 TINY = """
 chip: tpu_v4
 parameters:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.space import Space, is_precision
+from dse.space import Space, is_precision, list_spaces
 from models.chip import Chip, ChipTable, load_chip
 from workloads.errors import ChipsmithError
 
@@ -228,3 +228,14 @@ def test_an_illegal_file_is_refused(tmp_path: Path, text: str, message: str | No
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ChipsmithError, match=r"no\.yaml; cannot be read: "):
         Space.from_yaml(tmp_path / "no.yaml")
+
+
+def test_shipped_spaces_are_found_by_name() -> None:
+    assert list_spaces() == ["edge", "memory", "npu"]
+    assert Space.from_yaml("npu").size > 1000
+
+
+def test_an_unknown_space_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ChipsmithError) as error:
+        Space.from_yaml("npv")
+    assert str(error.value) == "space: got 'npv'; did you mean 'npu'? known: edge, memory, npu; or a YAML file"

@@ -62,7 +62,7 @@ def test_stored_outputs_are_complete_small_and_free_of_paths(source: Path) -> No
 
 def test_faults_are_found() -> None:
     faults = BUILDER["faults"]
-    assert faults(f"see {ROOT}/x") == [f"holds the path {ROOT}"]
+    assert f"holds the path {ROOT}" in faults(f"see {ROOT}/x")
     assert faults("x" * 1_000_001) == ["has 1000001 bytes, at most 1000000 are allowed"]
 
 

@@ -279,8 +279,8 @@ def report_sections(options: Options, outcome: Outcome, study: Study, lint: Lint
     pictures.mkdir(parents=True, exist_ok=True)
     pareto_figure(study, pictures / "pareto.png")
     results = [r for g in outcome.generations.values() for r in (g.prefill, g.first)]
-    comparison_figure(results, pictures / "comparison.png")
-    roofline_compare_figure(results, pictures / "roofline_all.png")
+    comparison_figure(results, pictures / "all_chips.png")
+    roofline_compare_figure(results, pictures / "all_rooflines.png")
     rows = comparison_rows(outcome)
     lines = [[name, *(f"{value}" for value in (state,))] for name, state in lint.checks.items()]
     return [
@@ -291,8 +291,8 @@ def report_sections(options: Options, outcome: Outcome, study: Study, lint: Lint
             "One batch of requests from prompt to last token; TPOT is integrated over the growing context.",
         ),
         pareto_section(study),
-        Picture("Chips side by side", pictures / "comparison.png", "Bars: latency, energy per token, area"),
-        Picture("Rooflines", pictures / "roofline_all.png", "Rooflines of all chips with prefill and decode"),
+        Picture("Chips side by side", pictures / "all_chips.png", "Bars: latency, energy per token, area"),
+        Picture("Rooflines", pictures / "all_rooflines.png", "Rooflines of all chips with prefill and decode"),
         Picture("Search", pictures / "pareto.png", "Pareto front of the search and hypervolume over designs"),
         Table("Generated Verilog", ["check", "result"], lines, "; ".join(outcome.notes)),
         Text("Seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in outcome.seconds.items())),

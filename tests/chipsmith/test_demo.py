@@ -119,7 +119,6 @@ def test_the_report_holds_the_tables_and_the_pictures(finished: tuple[Path, str,
     assert re.findall(r"(?:src|href)=\"(?!data:|#)", text) == []  # nothing is fetched
 
 
-@pytest.mark.xfail(reason="result_sections draws the first chip's pictures over those of all chips")
 def test_no_picture_stands_in_for_another(finished: tuple[Path, str, str, int]) -> None:
     embedded = pictures_in(without_scripts(finished[0] / "report.html"))
     assert len(set(embedded)) == len(embedded)

@@ -6,9 +6,9 @@ Three stages, each only where the one before left something to gain:
    as the SRAM allows and tiles balanced. A cheap floor (work and traffic) skips most of them before the kernel
    prices the rest. Gemmini's heuristic is one candidate, so the search is never slower than it;
 2. fewer cores, where memory binds and concurrent streams disturb each other;
-3. where the best is still more than ``NEAR`` above the floor (small operators, whose first loads and edges count):
-   descent over single steps of every field, and a lattice of tiles over all dataflows, core grids and operands
-   kept when the operator is small enough.
+3. where the best is still more than ``NEAR`` above the floor (``NEAR_LARGE`` for large operators): descent over
+   single steps of every field, and for small operators, whose first loads and edges count, a lattice of tiles over
+   all dataflows, core grids and operands kept.
 """
 
 from __future__ import annotations
@@ -40,10 +40,13 @@ from sim.engines.systolic_kernels import (
 from sim.memory.stream import stream_efficiency
 
 MAX_PARTS = 4096
-NEAR = 1.01  # of the floor: nothing worth searching for is left
+DEEPEST = 32  # array heights that a k tile is deepened by, at most, to end on memory requests
+NEAR = 1.01  # of the floor: nothing worth a descent is left
 FAR = 1.025  # of the floor: worth a lattice for a small operator
 TINY = 1 << 20  # MACs up to which the lattice is enumerated
 ROUNDS = 24  # steps of a descent
+NEAR_LARGE = 1.1  # the same for operators above TINY, whose structured candidates are close
+ROUNDS_LARGE = 2
 
 
 @kernel
@@ -204,20 +207,24 @@ def _shallow(op: Any, p: Any) -> int:
     rows = p["rows"]
     bits = min(op["a_bits"], op["w_bits"])
     times = 1
-    while times < 64 and rows * times * bits % (8 * p["request_bytes"]) != 0:
+    while times < DEEPEST and rows * times * bits % (8 * p["request_bytes"]) != 0:
         times *= 2
-    return rows * times if times < 64 and op["k"] * bits % (8 * p["request_bytes"]) == 0 else rows
+    return rows * times if times < DEEPEST and op["k"] * bits % (8 * p["request_bytes"]) == 0 else rows
 
 
 @kernel
 def _search_depths(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
     """The k tiles worth trying: shallow ones, and where k streams (output stationary) deep ones as well."""
     k = op["k"]
-    q["tile_k"] = min(k, _shallow(op, p))
+    shallow = min(k, _shallow(op, p))
+    q["tile_k"] = shallow
     found = _search_shapes(op, q, p, trial, best_q, best, found)
+    if shallow > 4 * p["rows"]:  # whole requests need a deep tile here: SRAM may be worth more
+        q["tile_k"] = p["rows"]
+        found = _search_shapes(op, q, p, trial, best_q, best, found)
     if q["dataflow"] != OS:
         return found
-    deep = q["tile_k"] * 8
+    deep = shallow * 8
     while deep < k:
         q["tile_k"] = deep
         found = _search_shapes(op, q, p, trial, best_q, best, found)
@@ -324,13 +331,13 @@ def _try_promising(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) 
 
 @kernel
 def _step_tiles(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
-    """All single tile steps from the mapping in ``q``, and the exchanges of m against n."""
+    """All single tile steps from the mapping in ``q``; for small operators the exchanges of m against n too."""
     unit_m, unit_k, unit_n = _units(p, q["dataflow"])
     m, k, n = q["tile_m"], q["tile_k"], q["tile_n"]
     for step in range(TILE_STEPS):
         q["tile_m"] = _next_tile(op["m"], m, unit_m, step)
         _try_promising(op, q, p, trial, best_q, best)
-        for other in range(TILE_STEPS):
+        for other in range(TILE_STEPS if op["macs"] <= TINY else 0):
             if (step ^ other) & 1 == 1:  # one grows while the other shrinks
                 q["tile_n"] = _next_tile(op["n"], n, unit_n, other)
                 _try_promising(op, q, p, trial, best_q, best)
@@ -370,7 +377,7 @@ MANY_CORES = 8  # grids of up to this many cores are enumerated in a descent
 @kernel
 def _descend(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
     """Stage 3: steps to the best neighbour until none is better."""
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if op["macs"] <= TINY else ROUNDS_LARGE):
         before = best["cycles"]
         copy_mapping(best_q, q)
         _step_tiles(op, q, p, trial, best_q, best)
@@ -485,7 +492,7 @@ def search_gemm(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> 
         active = best_q["grid_m"] * best_q["grid_n"]
         if op["macs"] > TINY:  # fewer cores were tried; small operators get every placement below
             lowest /= stream_efficiency(1.0, p["interference"], active)
-    if best["cycles"] > NEAR * lowest:
+    if best["cycles"] > (NEAR if op["macs"] <= TINY else NEAR_LARGE) * lowest:
         _refine(op, p, q, trial, best_q, best, lowest)
     return gemm_tile(op, best_q, p, best)
 

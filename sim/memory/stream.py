@@ -6,6 +6,8 @@ bytes take?) from a standard's timing instead of two constants.
 
 from __future__ import annotations
 
+import numpy as np
+
 from models.jit import kernel
 
 
@@ -28,13 +30,19 @@ def spanned_bytes(rows: int, row_bits: int, tile_bits: int, tiles: int, request_
     """
     request_bits = 8 * request_bytes
     plain = (rows * row_bits + 7) // 8
-    if tiles <= 1 or row_bits % request_bits != 0 or tile_bits % request_bits == 0:
+    if tiles <= 1:
         return plain
-    remainder = tile_bits % request_bits
-    a, b = request_bits, remainder
-    while b:
-        a, b = b, a % b
-    aligned = (tiles - 1) // (request_bits // a)
+    if request_bits & (request_bits - 1) == 0:  # a power of two, as all memories have: no division needed
+        if row_bits & (request_bits - 1) != 0 or tile_bits & (request_bits - 1) == 0:
+            return plain
+        common = tile_bits & -tile_bits
+    else:
+        if row_bits % request_bits != 0 or tile_bits % request_bits == 0:
+            return plain
+        common, other = request_bits, tile_bits % request_bits
+        while other:
+            common, other = other, common % other
+    aligned = (tiles - 1) // (request_bits // common)
     return plain + rows * (tiles - 1 - aligned) * request_bytes
 
 
@@ -42,6 +50,6 @@ def spanned_bytes(rows: int, row_bits: int, tile_bits: int, tiles: int, request_
 def block_store_bytes(rows: int, blocks: int, block_bits: int, last_bits: int, request_bytes: int) -> int:
     """Bytes written when every array block stores its own ``rows`` short rows as whole requests."""
     request_bits = 8 * request_bytes
-    full = (block_bits + request_bits - 1) // request_bits
-    last = (last_bits + request_bits - 1) // request_bits
+    full = int(np.ceil(block_bits / request_bits))
+    last = int(np.ceil(last_bits / request_bits))
     return rows * ((blocks - 1) * full + last) * request_bytes

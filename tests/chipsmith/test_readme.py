@@ -1,6 +1,7 @@
 """README.md: its Python example and its commands run and print what stands there, and its errors are the measured ones.
 
-With ``CHIPSMITH_UPDATE_README=1`` the outputs are written into README.md instead, those with ``...`` left as they are.
+With ``CHIPSMITH_UPDATE_README=1`` the outputs are written into README.md instead; lines with ``...`` stay as they are,
+and so do outputs with such lines whose number of lines changed.
 """
 
 from __future__ import annotations
@@ -35,10 +36,26 @@ def _replace(old: str, new: str) -> None:
     README.write_text(text.replace(old, new), encoding="utf-8")
 
 
+def _merged(wanted: str, found: str) -> str:
+    """The output found, with the lines of the output wanted that hold ``...``."""
+    if "..." not in wanted:
+        return found
+    pairs = list(zip(wanted.splitlines(), found.splitlines(), strict=False))
+    if len(pairs) != wanted.count("\n") or len(pairs) != found.count("\n"):
+        return wanted
+    return "".join(f"{old if '...' in old else new}\n" for old, new in pairs)
+
+
+def test_an_update_keeps_what_varies() -> None:
+    assert _merged("a 1\nin ... s\n", "a 2\nin 3 s\n") == "a 2\nin ... s\n"
+    assert _merged("a 1\n...\n", "a 2\nb\nc\n") == "a 1\n...\n"
+    assert _merged("a 1\n", "a 2\nb\n") == "a 2\nb\n"
+
+
 def _agree(wanted: str, found: str) -> None:
     """Output equals what README says, where ``...`` stands for anything."""
-    if UPDATE and "..." not in wanted and wanted != found:
-        _replace(wanted, found)
+    if UPDATE and (fresh := _merged(wanted, found)) != wanted:
+        _replace(wanted, fresh)
         return
     if not doctest.OutputChecker().check_output(wanted, found, doctest.ELLIPSIS):
         assert found == wanted

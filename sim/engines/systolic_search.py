@@ -63,6 +63,12 @@ def copy_mapping(source: Any, target: Any) -> None:
 
 
 @kernel
+def _fd(a: int, b: int) -> int:
+    """floor(a / b) through floating point; exact for 0 <= a < 2**52 by the argument of ``_cd``."""
+    return int(a / b)
+
+
+@kernel
 def _round_up(value: int, unit: int) -> int:
     return _cd(value, unit) * unit if unit > 1 else value
 
@@ -87,12 +93,12 @@ def _widest_n(op: Any, q: Any, p: Any, panels_m: int) -> int:
     if p["weight_buffer_bytes"] == 0:
         shared += column
     else:
-        limit = min(limit, p["weight_buffer_bytes"] * 8 // column)
+        limit = min(limit, _fd(p["weight_buffer_bytes"] * 8, column))
     if p["accum_bytes"] == 0:
         shared += result
     else:
-        limit = min(limit, p["accum_bytes"] * 8 // result)
-    return min(limit, room // shared) if shared > 0 else limit
+        limit = min(limit, _fd(p["accum_bytes"] * 8, result))
+    return min(limit, _fd(room, shared)) if shared > 0 else limit
 
 
 @kernel
@@ -183,7 +189,7 @@ def _search_shapes(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, 
         q["tile_m"] = tile_m
         tiles_m = _cd(m, tile_m)
         widest = _widest_n(op, q, p, _cd(tiles_m, q["grid_m"]))
-        tile_n = _round_up(n, grain_n) if widest >= n else widest // grain_n * grain_n
+        tile_n = _round_up(n, grain_n) if widest >= n else _fd(widest, grain_n) * grain_n
         if tile_n > 0:
             pieces = _cd(share_n, tile_n)
             q["tile_n"] = min(_round_up(_cd(share_n, pieces), grain_n), tile_n)

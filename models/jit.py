@@ -1,10 +1,13 @@
-"""The one place where kernels are compiled, so that Numba's cache can be trusted.
+"""The one place where kernels are compiled, so that Numba's cache can be trusted and small jobs need no compiler.
 
 Numba's own cache looks only at the decorated function's file: an edit in a callee elsewhere would return stale
 numbers. Here the cache folder's name holds a hash of all kernel sources (files that define a kernel, or that say
 ``kernel constants``) and of the numba and numpy versions, so any edit starts a fresh folder. The folder is
 ``CHIPSMITH_CACHE``, else the XDG cache, else a private temporary folder; where none is writable kernels compile
 uncached, with one warning.
+
+Numba is loaded when the first kernel is compiled, not before: loading it takes longer than interpreting a small job.
+:func:`interpret_first` lets kernels run as plain Python until a given time is used up. Both ways give the same bits.
 """
 
 from __future__ import annotations
@@ -12,15 +15,20 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+import numpy as np
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("models", "sim")
 _MARKS = (b"@kernel", b"@parallel_kernel", b"kernel constants")
 F = TypeVar("F", bound=Callable[..., Any])
+prange = range  # what a kernel sees until it is compiled
 
 
 def source_hash(root: Path = _ROOT) -> str:
@@ -56,6 +64,7 @@ def _candidates() -> list[Path]:
     return [home / "chipsmith", Path(tempfile.gettempdir()) / f"chipsmith-{os.getuid()}"]
 
 
+@cache
 def cache_folder() -> Path | None:
     """First writable cache folder for the current sources, or None."""
     key = source_hash()
@@ -66,25 +75,115 @@ def cache_folder() -> Path | None:
     return None
 
 
-_folder = cache_folder()
-if _folder is not None:
-    os.environ["NUMBA_CACHE_DIR"] = str(_folder)
-else:
-    warnings.warn("no writable cache folder; kernels are compiled anew in every process", RuntimeWarning, stacklevel=2)
+@cache
+def load_numba() -> Any:
+    """The numba module, told where its cache is and that a :class:`Kernel` stands for what it compiles to."""
+    folder = cache_folder()
+    if folder is None:
+        text = "no writable cache folder; kernels are compiled anew in every process"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    else:
+        os.environ["NUMBA_CACHE_DIR"] = str(folder)  # before numba reads its settings
+    import numba
+    from numba.extending import typeof_impl
 
-import numba  # noqa: E402  (the cache folder must be named before numba reads its settings)
+    numba.config.CACHE_DIR = str(folder) if folder is not None else ""
+    typeof_impl.register(Kernel)(lambda value, _: numba.types.Dispatcher(value.compiled))
+    return numba
 
-numba.config.CACHE_DIR = str(_folder) if _folder is not None else ""
-prange = numba.prange
+
+class _TooSlow(BaseException):
+    """The time to interpret is used up; no ``except Exception`` of a kernel's caller shall take it."""
+
+
+class _Tier:
+    """How long this process still interprets kernels instead of compiling them."""
+
+    left_s = 0.0
+    deadline = 0.0  # of the interpreted call that runs now, 0 = none runs
+
+
+def interpret_first(seconds: float) -> None:
+    """Interpret kernels of this process until they used that much time; a call that exceeds it starts anew, compiled.
+
+    For one-shot commands: the same bits come out either way, only the waiting differs.
+    """
+    _Tier.left_s = seconds
+
+
+class Kernel:
+    """A kernel: calls the compiled function, or the Python one while :func:`interpret_first` says so."""
+
+    def __init__(self, function: Callable[..., Any], parallel: bool) -> None:
+        self.function = function
+        self.parallel = parallel
+        self.__name__, self.__qualname__ = function.__name__, function.__qualname__
+        self.__module__, self.__doc__ = function.__module__, function.__doc__
+        self.__wrapped__ = function
+        self._compiled: Callable[..., Any] | None = None
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # pickled by name, as functions are
+
+    @property
+    def compiled(self) -> Any:
+        """Numba's dispatcher of this kernel."""
+        if self._compiled is None:
+            numba = load_numba()
+            if self.parallel:  # the compiler knows a parallel loop by its own name alone
+                self.function.__globals__["prange"] = numba.prange
+            # no fast-math: results must repeat bit for bit
+            options = {"cache": cache_folder() is not None, "error_model": "numpy", "parallel": self.parallel}
+            self._compiled = numba.njit(**options)(self.function)
+        return self._compiled
+
+    def __call__(self, *args: Any) -> Any:
+        """Run it in the way that is due."""
+        if _Tier.left_s <= 0.0:
+            return self.compiled(*args)
+        if _Tier.deadline == 0.0:
+            return self._interpret(args)
+        if time.perf_counter() > _Tier.deadline:
+            raise _TooSlow
+        return self.function(*args)
+
+    def _interpret(self, args: tuple[Any, ...]) -> Any:
+        """An outermost call: interpreted up to the deadline, else undone and run compiled."""
+        written = [arg for arg in args if isinstance(arg, np.ndarray | np.void)]
+        before = [arg.copy() for arg in written]
+        begin = time.perf_counter()
+        _Tier.deadline = begin + _Tier.left_s
+        try:
+            return self.function(*args)
+        except _TooSlow:
+            for arg, value in zip(written, before, strict=True):
+                _restore(arg, value)
+        finally:
+            _Tier.left_s -= time.perf_counter() - begin
+            _Tier.deadline = 0.0
+        _Tier.left_s = 0.0
+        return self.compiled(*args)
+
+
+def _restore(target: Any, value: Any) -> None:
+    """Write an array's or a record's earlier values back."""
+    if isinstance(target, np.ndarray):
+        target[...] = value
+    else:
+        for name in target.dtype.names or ():
+            target[name] = value[name]
+
+
+def _decorated(function: F, parallel: bool) -> F:
+    plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    return function if plain else cast(F, Kernel(function, parallel))
 
 
 def kernel(function: F) -> F:
-    """Compile a scalar kernel (nopython, cached, no fast-math: results must repeat bit for bit)."""
-    compiled: F = numba.njit(cache=_folder is not None, error_model="numpy")(function)
-    return compiled
+    """Compile a scalar kernel (nopython, cached, no fast-math) when it is first needed."""
+    return _decorated(function, parallel=False)
 
 
 def parallel_kernel(function: F) -> F:
-    """Compile a loop over designs (``prange``) that runs on all threads."""
-    compiled: F = numba.njit(cache=_folder is not None, error_model="numpy", parallel=True)(function)
-    return compiled
+    """Compile a loop over designs (``prange``) that runs on all threads when it is first needed."""
+    return _decorated(function, parallel=True)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import numba
 import numpy as np
 
-import models.jit  # noqa: F401  (names the cache folder before numba is used)
+from models.jit import load_numba
 from sim.demand import AUTO, DEMAND, GEMMINI, OK, TILE
 from sim.engine import Array
 from sim.engines.systolic import ENGINE, mapping_to_dict
@@ -21,7 +20,7 @@ _GRID = 0
 
 
 # Not cached: the cache would hold the name of this module, which tests and benchmark import under different ones.
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]  # numba ships no types
+@load_numba().njit(error_model="numpy")  # type: ignore[untyped-decorator]  # numba ships no types
 def _cheapest(op: Any, p: Any, q: Any, trial: Any, best: Any, best_q: Any, m: Array, k: Array, n: Array) -> int:
     """Price all tile sizes in ``m`` x ``k`` x ``n`` for the rest of ``q``; returns the number of legal ones."""
     legal = 0

@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +35,7 @@ for n in (1, 3):
     out, status = new_demands(n, 1), np.zeros((n, 1), np.int64)
     vector.price_rows(ops, params, np.zeros((n, 1), vector.NO_MAPPING), 0, 1, out, status)
     found.append(out["memory"][:, 0].tolist())
-compiled = [sum(f.stats.cache_misses.values()) for f in (vector._loop_serial, vector._loop)]
+compiled = [sum(f.stats.cache_misses.values()) for f in (vector._loop_serial.compiled, vector._loop.compiled)]
 print(json.dumps({"memory": found, "compiled": compiled}))
 """
 
@@ -92,7 +94,11 @@ def test_every_file_with_kernels_counts(tree: Path) -> None:
     assert source_hash(tree) in hashes
 
 
-SKEW = "from models.jit import _folder; from sim.array import skew_cycles; print(_folder, skew_cycles(4, 5, 1))"
+SKEW = """
+from models.jit import cache_folder
+from sim.array import skew_cycles
+print(cache_folder(), skew_cycles(4, 5, 1))
+"""
 
 
 def test_an_unwritable_named_folder_is_warned_about_once(tmp_path: Path) -> None:
@@ -166,3 +172,61 @@ def test_spawned_workers_after_a_parallel_kernel_do_not_hang_when_one_is_killed(
     done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=280, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["[1.0, 1.0, 1.0, 1.0]", str([[2.0] * 4, [3.0] * 4]), "killed", str([[4.0] * 4])]
+
+
+# ---------------------------------------------------------------- interpreted first
+
+# The same run with kernels compiled, interpreted, and interpreted for so short a time that a call is undone.
+TIERS = """
+import json
+import sys
+from models import jit
+from models.chip import load_chip
+from sim.simulate import simulate
+from workloads.batch import Batch
+from workloads.build import build_trace
+trace, chip = build_trace("llama-2-7b", Batch.decode(3, 700)), load_chip("tpu_v4")
+jit.interpret_first(SECONDS)
+result = simulate(trace, chip)
+print(json.dumps([result.latency_s.hex(), result.energy_j.hex(), result.mapping.to_yaml(), "numba" in sys.modules]))
+"""
+
+
+def tier_run(seconds: float) -> list[object]:
+    done = run(TIERS.replace("SECONDS", repr(seconds)), ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    found: list[object] = json.loads(done.stdout)
+    return found
+
+
+def test_interpreted_compiled_and_given_up_runs_give_the_same_bits_and_only_one_loads_no_compiler() -> None:
+    compiled, given_up, interpreted = tier_run(0.0), tier_run(0.002), tier_run(1000.0)
+    assert compiled[:3] == given_up[:3] == interpreted[:3]
+    assert [compiled[3], given_up[3], interpreted[3]] == [True, True, False]
+
+
+def test_a_call_that_is_given_up_leaves_arrays_and_records_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    from models import jit
+
+    seen = []
+
+    @jit.kernel
+    def slow(values: Any, record: Any) -> Any:
+        seen.append((values.tolist(), record.tolist()))
+        values[0] = 7.0
+        record["a"] = 9
+        return idle(values[0])
+
+    @jit.kernel
+    def idle(value: float) -> float:
+        return value
+
+    def as_compiled(values: Any, record: Any) -> str:
+        return f"{values.tolist()} {record.tolist()}"
+
+    monkeypatch.setattr(slow, "_compiled", as_compiled)
+    monkeypatch.setattr(jit._Tier, "left_s", 1e-9)
+    rows = np.array([(1, 2.0), (3, 4.0)], [("a", "i8"), ("b", "f8")])
+    assert slow(np.array([5.0, 6.0]), rows[1]) == "[5.0, 6.0] (3, 4.0)"
+    assert seen == [([5.0, 6.0], (3, 4.0))]  # it had begun and written
+    assert jit._Tier.left_s == 0.0

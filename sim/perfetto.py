@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sim.figure_data import Window, engine_rows, resource_steps, windows
+from sim.pictures.timeline_data import Window, engine_rows, resource_steps, windows
 from sim.result import OpResult, Result
 from workloads.errors import ChipsmithError
 from workloads.files import write_text

@@ -15,33 +15,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import figures
-from sim.figure_data import (
-    ENERGY_GROUPS,
-    Point,
-    TimeBar,
-    breakdown_data,
-    comparison_data,
-    engine_rows,
-    join_names,
-    phase_of,
-    resource_steps,
-    roofline_data,
-    roofline_labels,
-    si,
-    subject,
-    time_parts_s,
-    time_unit,
-    timeline_data,
-    windows,
-)
 from sim.figures import (
+    breakdown_data,
     breakdown_figure,
+    comparison_data,
     comparison_figure,
     roofline_compare_figure,
+    roofline_data,
     roofline_figure,
+    timeline_data,
     timeline_figure,
 )
+from sim.pictures import canvas, labels, palette, roofline
+from sim.pictures.breakdown_data import ENERGY_GROUPS, TimeBar, time_parts_s
+from sim.pictures.roofline_data import Point, roofline_labels
+from sim.pictures.timeline_data import engine_rows, resource_steps, windows
+from sim.pictures.words import join_names, phase_of, si, subject, time_unit
 from sim.result import Result
 from workloads.errors import ChipsmithError
 
@@ -336,30 +325,30 @@ def test_labels_cover_neither_points_nor_each_other(tmp_path: Path) -> None:
 
     ops = tuple(op(f"n{i}", macs=6_000_000 + 1_500_000 * i, bytes={"dram_read": 60_000 + 9_000 * i}) for i in range(8))
     data = roofline_data(result(ops))
-    with figures._picture(tmp_path / "x.png", 9.0, 6.0) as figure:
+    with canvas.picture(tmp_path / "x.png", 9.0, 6.0) as figure:
         axes = figure.add_subplot()
-        figures._roofline_frame(axes, [data], room=20)
-        figures._settle(figure)
-        boxes = figures._place_labels(axes, roofline_labels(data.points), data.points)
-        points = [figures._point_box(axes, point) for point in data.points]
+        roofline._roofline_frame(axes, [data], room=20)
+        canvas.settle(figure)
+        boxes = labels.place_labels(axes, roofline_labels(data.points), data.points)
+        points = [labels.point_box(axes, point) for point in data.points]
     words = [text for text in axes.texts if text.get_text()]
-    drawn = [figures._box(Text.get_window_extent(text)) for text in words]
+    drawn = [labels.box_of(Text.get_window_extent(text)) for text in words]
     assert len(words) == len(boxes) >= 4
-    assert all(figures._within(inner, outer) for inner, outer in zip(drawn, boxes, strict=True))
-    assert not any(figures._overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
-    assert not any(figures._overlap(box, point) for box in boxes for point in points)
+    assert all(labels.within(inner, outer) for inner, outer in zip(drawn, boxes, strict=True))
+    assert not any(labels.overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert not any(labels.overlap(box, point) for box in boxes for point in points)
 
 
 def test_text_is_readable_on_its_bar() -> None:
-    assert figures._text_colour("#0072B2") == "white"
-    assert figures._text_colour("#E69F00") == figures.BLACK
+    assert palette.text_colour("#0072B2") == "white"
+    assert palette.text_colour("#E69F00") == palette.BLACK
 
 
 def test_every_kind_has_its_own_colour() -> None:
     from workloads.trace import KINDS
 
-    assert sorted(figures.KIND_COLOURS) == sorted(KINDS)
-    assert len(set(figures.KIND_COLOURS.values())) == len(KINDS)
+    assert sorted(palette.KIND_COLOURS) == sorted(KINDS)
+    assert len(set(palette.KIND_COLOURS.values())) == len(KINDS)
 
 
 def test_importing_figures_loads_no_drawing_library() -> None:

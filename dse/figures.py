@@ -12,20 +12,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.objectives import Floats, Objective, objective
-from dse.study import Study
+from dse.drawing import (
+    ACCENT,
+    GREY,
+    INK,
+    as_drawn,
+    frame,
+    picture,
+    plain_value,
+    scale,
+    short_path,
+    title,
+    unit_range,
+)  # fmt: skip
+from dse.objectives import Floats, Objective
+from dse.results import StudyResults
 from workloads.errors import ChipsmithError, nearest
-from workloads.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg", "pdf")
 MOST_POINTS = 20_000  # dominated designs that are drawn; more only darken the picture
-_LOG_SPAN = 20.0  # an axis whose values span more than this factor is logarithmic
 _LONGEST_LINE = 170
-_GREY, _INK, _ACCENT, _WARN = "#8b95a1", "#22303c", "#0b6e99", "#b3261e"
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,9 @@ class ParetoData:
     warning: str
 
 
-def pareto_data(study: Study, x: str | None = None, y: str | None = None, colour: str | None = None) -> ParetoData:
+def pareto_data(
+    study: StudyResults, x: str | None = None, y: str | None = None, colour: str | None = None
+) -> ParetoData:
     """What the picture of a study shows.
 
     Args:
@@ -91,10 +102,10 @@ def pareto_data(study: Study, x: str | None = None, y: str | None = None, colour
     shown = others[np.unique(np.linspace(0, len(others) - 1, min(len(others), MOST_POINTS)).astype(np.int64))]
     values = trials[[a.name for a in axes]].to_numpy(dtype=np.float64)
     order = numbers[np.lexsort((values[numbers, 1], values[numbers, 0]))]
-    knee = _knee(trials[[o.name for o in study.plan.objectives]].to_numpy()[order] * study.plan.signs)
+    knee = _knee(study.minimised(study.description.objectives, order))
     counts, curve = study.hypervolume_curve()
     return ParetoData(
-        title=f"{study.space.base.name} · {_work(study)}",
+        title=f"{study.description.chip} · {study.description.work}",
         subtitle=_subtitle(study, len(feasible), len(numbers)),
         x=axes[0],
         y=axes[1],
@@ -107,94 +118,55 @@ def pareto_data(study: Study, x: str | None = None, y: str | None = None, colour
         knee=knee,
         knee_label=_design_label(study, int(order[knee])),
         corner=_emptiest_corner(np.concatenate([values[shown, :2], values[order, :2]])),
-        joined={a.name for a in axes[:2]} == {o.name for o in study.plan.objectives},
+        joined={a.name for a in axes[:2]} == set(study.description.objectives),
         evaluations=counts,
         hypervolume=curve,
         reference=", ".join(f"{name} {value:.4g}" for name, value in (study.reference or {}).items()),
-        warning=_warning(study),
+        warning=study.description.warning,
     )
 
 
-def _axes(study: Study, *wanted: str | None) -> list[Objective]:
+def _axes(study: StudyResults, *wanted: str | None) -> list[Objective]:
     """Measures for x, y and colour: those asked for, else objectives, else what is measured besides."""
-    known = {m.name: m for m in study.plan.measures}
+    known = {m.name: m for m in study.measures}
     for name in wanted:
         if name is not None and name not in known:
             raise ChipsmithError("axis", name, nearest(name, known))
-    rest = [o.name for o in study.plan.objectives] + ["area_mm2", "energy_per_token_j", "latency_s", *known]
+    rest = [*study.description.objectives, "area_mm2", "energy_per_token_j", "latency_s", *known]
     queue = [name for name in dict.fromkeys(rest) if name in known and name not in wanted]
     names = [name if name is not None else queue.pop(0) for name in wanted if name is not None or queue]
-    extra = {name: m for name, m in known.items() if m.compute is None}
-    return [objective(name, extra) for name in names]
+    return [known[name] for name in names]
 
 
-def _work(study: Study) -> str:
-    work = study.plan.workload
-    return " + ".join(trace.name for trace in (work.prefill, work.decode) if trace is not None)
-
-
-def _subtitle(study: Study, feasible: int, front: int) -> str:
+def _subtitle(study: StudyResults, feasible: int, front: int) -> str:
     manifest = study.manifest()
     limits = f"  ·  {manifest['constraints']}" if manifest["constraints"] else ""
     counts = f"{len(study):,} designs, {feasible:,} feasible, {front:,} on the front"
-    text = f"{manifest['sampler']}, seed {study.seed}  ·  {counts}{limits}"
+    text = f"{manifest['sampler']}, seed {manifest['seed']}  ·  {counts}{limits}"
     return text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 2] + " …"
-
-
-def _warning(study: Study) -> str:
-    if not study.plan.unchecked_quality:
-        return ""
-    fields = ", ".join(path.rpartition(".")[2] for path in study.space.varied_precision)
-    return f"not at equal model quality: {fields} vary and accuracy was not judged"
-
-
-def _as_drawn(values: Floats) -> Floats:
-    """Columns as their axes show them: logarithms where they span far."""
-    return np.stack([np.sign(v) * np.log(np.abs(v)) if _spans_far(np.abs(v)) else v for v in values.T], axis=1)
-
-
-def _scaled(values: Floats) -> Floats:
-    """Columns from 0 to 1."""
-    low, high = values.min(axis=0), values.max(axis=0)
-    scaled: Floats = (values - low) / np.where(high > low, high - low, 1.0)
-    return scaled
 
 
 def _knee(front: Floats) -> int:
     """Row nearest to the best corner of the front's bounding box (values to be minimised)."""
-    return int(np.argmin(np.linalg.norm(_scaled(_as_drawn(front)), axis=1)))
+    return int(np.argmin(np.linalg.norm(unit_range(as_drawn(front)), axis=1)))
 
 
 def _emptiest_corner(points: Floats) -> tuple[int, int]:
     """The corner of the picture with the fewest points in a box of about the label's size."""
-    x, y = _scaled(_as_drawn(points)).T
+    x, y = unit_range(as_drawn(points)).T
     boxes = {(right, top): ((x > 0.62) if right else (x < 0.38)) & ((y > 0.7) if top else (y < 0.3))
              for right in (1, 0) for top in (1, 0)}  # fmt: skip
     return min(boxes, key=lambda corner: int(boxes[corner].sum()))
 
 
-def _design_label(study: Study, number: int) -> str:
+def _design_label(study: StudyResults, number: int) -> str:
     row = study.trials.iloc[number]
-    parts = [f"{_short(p.path)} {_plain(row[p.path])}" for p in study.space.parameters]
+    parts = [f"{short_path(p.path)} {plain_value(row[p.path])}" for p in study.description.parameters]
     return f"design {number}\n" + "\n".join(parts)
 
 
-def _short(path: str) -> str:
-    head, _, tail = path.rpartition(".")
-    owner = head.rpartition(".")[2]
-    return f"{owner}.{tail}"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1024 and value % 1024 == 0:
-        return f"{value // 2**20} Mi" if value % 2**20 == 0 else f"{value // 1024} Ki"
-    if not isinstance(value, (float, np.floating)):
-        return str(value)
-    return f"{value / 1e9:g} G" if value >= 1e8 else f"{value:g}"
-
-
 def pareto_figure(
-    study: Study, path: str | Path, x: str | None = None, y: str | None = None, colour: str | None = None
+    study: StudyResults, path: str | Path, x: str | None = None, y: str | None = None, colour: str | None = None
 ) -> ParetoData:
     """Draw the front of a study into a picture file and return what it shows.
 
@@ -205,57 +177,34 @@ def pareto_figure(
     Raises:
         ChipsmithError: as :func:`pareto_data`; an unknown file format; the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    check_picture(path)
-    data = pareto_data(study, x, y, colour)
-    figure = Figure(figsize=(11.5, 5.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    _draw(figure, data)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary)
+    with picture(path, 11.5, 5.6) as figure:
+        data = pareto_data(study, x, y, colour)
+        _draw(figure, data)
     return data
-
-
-def check_picture(path: str | Path) -> None:
-    """Refuse a file that is no picture (worth doing before anything expensive is done for it).
-
-    Raises:
-        ChipsmithError: another ending than those of ``FORMATS``.
-    """
-    if Path(path).suffix.lstrip(".") not in FORMATS:
-        raise ChipsmithError(str(path), Path(path).suffix, f"the ending of a picture: {', '.join(FORMATS)}")
 
 
 def _draw(figure: Figure, data: ParetoData) -> None:
     main, side = figure.subplots(1, 2, width_ratios=(2.7, 1))
     _draw_designs(figure, main, data)
     _draw_hypervolume(side, data)
-    main.set_title(data.title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=40)
-    line = main.text(0, 1.06, data.subtitle, transform=main.transAxes, fontsize=8.5, color=_GREY, va="bottom")
-    line.set_in_layout(False)  # else a long line takes its width from the axes
-    if data.warning:
-        main.text(
-            0.5, 0.02, data.warning, transform=main.transAxes, ha="center", color=_WARN, fontsize=9, weight="bold"
-        )
+    title(main, data.title, data.subtitle, data.warning)
 
 
 def _draw_designs(figure: Figure, axes: Axes, data: ParetoData) -> None:
     """Dominated designs in grey, the front on top, coloured by the third quantity."""
     everything = np.concatenate([data.dominated, data.front])
-    _frame(axes, data.x.axis, data.y.axis)
-    _scale(axes.set_xscale, axes.xaxis, everything[:, 0])
-    _scale(axes.set_yscale, axes.yaxis, everything[:, 1])
+    frame(axes, data.x.axis, data.y.axis)
+    scale(axes.set_xscale, axes.xaxis, everything[:, 0])
+    scale(axes.set_yscale, axes.yaxis, everything[:, 1])
     _draw_dominated(axes, data)
     x, y = data.front.T
     if data.joined:
-        axes.step(x, y, where="post" if data.x.sign > 0 else "pre", color=_INK, linewidth=1, alpha=0.55, zorder=2)
+        axes.step(x, y, where="post" if data.x.sign > 0 else "pre", color=INK, linewidth=1, alpha=0.55, zorder=2)
     style: dict[str, Any] = {"cmap": "viridis", "s": 46, "edgecolors": "white", "linewidths": 0.7, "zorder": 3}
     points = axes.scatter(x, y, c=data.front_colour, label="Pareto front", **style)
     if data.colour is not None:
         bar = figure.colorbar(points, ax=axes, pad=0.015, aspect=32)
-        bar.set_label(data.colour.axis, color=_INK)
+        bar.set_label(data.colour.axis, color=INK)
         bar.ax.spines[:].set_visible(False)
     _draw_knee(axes, data)
     axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=2, borderaxespad=0)
@@ -266,13 +215,13 @@ def _draw_dominated(axes: Axes, data: ParetoData) -> None:
         return
     left_out = f" ({data.left_out:,} not drawn)" if data.left_out else ""
     x, y = data.dominated.T
-    axes.scatter(x, y, s=9, color=_GREY, alpha=0.25, linewidths=0, rasterized=True, label=f"dominated{left_out}")
+    axes.scatter(x, y, s=9, color=GREY, alpha=0.25, linewidths=0, rasterized=True, label=f"dominated{left_out}")
 
 
 def _draw_knee(axes: Axes, data: ParetoData) -> None:
     """Ring the knee; its parameters stand in the corner where designs are worst."""
     x, y = (float(v) for v in data.front[data.knee])
-    axes.scatter([x], [y], s=150, facecolors="none", edgecolors=_ACCENT, linewidths=1.6, zorder=4)
+    axes.scatter([x], [y], s=150, facecolors="none", edgecolors=ACCENT, linewidths=1.6, zorder=4)
     right, top = data.corner
     axes.annotate(
         data.knee_label,
@@ -283,40 +232,16 @@ def _draw_knee(axes: Axes, data: ParetoData) -> None:
         va="top" if top else "bottom",
         multialignment="left",
         fontsize=8,
-        color=_INK,
-        bbox={"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": _ACCENT, "alpha": 0.92},
-        arrowprops={"arrowstyle": "-", "color": _ACCENT, "alpha": 0.45},
+        color=INK,
+        bbox={"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": ACCENT, "alpha": 0.92},
+        arrowprops={"arrowstyle": "-", "color": ACCENT, "alpha": 0.45},
         zorder=5,
     )
 
 
 def _draw_hypervolume(axes: Axes, data: ParetoData) -> None:
-    axes.plot(data.evaluations, data.hypervolume, color=_ACCENT, linewidth=1.8)
-    axes.fill_between(data.evaluations, data.hypervolume.min(), data.hypervolume, color=_ACCENT, alpha=0.12)
-    _frame(axes, "designs evaluated", "hypervolume")
+    axes.plot(data.evaluations, data.hypervolume, color=ACCENT, linewidth=1.8)
+    axes.fill_between(data.evaluations, data.hypervolume.min(), data.hypervolume, color=ACCENT, alpha=0.12)
+    frame(axes, "designs evaluated", "hypervolume")
     note = "reference point\n" + data.reference.replace(", ", "\n")
-    axes.text(0.98, 0.03, note, transform=axes.transAxes, ha="right", fontsize=7.5, color=_INK)
-
-
-def _frame(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, color=_INK)
-    axes.set_ylabel(y, color=_INK)
-    axes.grid(True, which="major", color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _scale(set_scale: Any, axis: Any, values: Floats) -> None:
-    """A logarithmic axis with plain numbers where the values span far."""
-    if not _spans_far(values):
-        return
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    set_scale("log")
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _spans_far(values: Floats) -> bool:
-    return bool(values.min() > 0 and values.max() / values.min() > _LOG_SPAN)
+    axes.text(0.98, 0.03, note, transform=axes.transAxes, ha="right", fontsize=7.5, color=INK)

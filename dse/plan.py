@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dse.constraints import Constraint, parse_constraint
+from dse.description import KEY, Description
 from dse.objectives import OBJECTIVES, Floats, Objective, objective
 from dse.quality import QualityTable, check_iso_quality
 from dse.space import Index, Space, field_lookup, total_violation
@@ -85,6 +86,22 @@ class Plan:
     def unchecked_quality(self) -> bool:
         """Whether designs of unequal accuracy are compared without judging it; every figure says so."""
         return bool(self.space.varied_precision) and self.iso_quality == "none"
+
+    @property
+    def description(self) -> Description:
+        """What a reader of the study is told."""
+        work = (self.workload.prefill, self.workload.decode)
+        return Description(
+            self.space.base.name,
+            self.space.base.to_yaml(),
+            self.space.name,
+            " + ".join(trace.name for trace in work if trace is not None),
+            self.space.parameters,
+            self.names,
+            tuple(o.name for o in self.objectives),
+            self.fidelity,
+            self.space.varied_precision if self.unchecked_quality else (),
+        )
 
     def evaluate(self, index: Index) -> Outcomes:
         """Simulate designs and judge them.
@@ -167,6 +184,7 @@ class Plan:
             "seed": str(seed),
             "evaluation": f"{_name_of(self.evaluator)}, mapping {self.mapping}, fidelity {self.fidelity}",
             "model": _model_hash() if self.evaluator is None else "the caller's",
+            KEY: self.description.to_json(),
             "_chip": self.space.base.name,
             "_space": self.space.name,
             "_parameters": ", ".join(self.space.paths),

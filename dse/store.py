@@ -2,18 +2,22 @@
 
 Write-ahead logging with one transaction a population: after ``append`` returned, its designs outlive the process;
 before, none of them is there. The index row of a design is a unique key, so no design stands twice. An exclusive lock
-on a file beside the database keeps a second process out; the system drops it when its holder dies.
+on a file beside the database keeps a second process out; the system drops it when its holder dies. Each record carries
+a checksum over its contents: a flipped bit that SQLite itself does not notice is refused, never searched on.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +26,7 @@ from dse.objectives import Floats
 from dse.space import Index
 from workloads.errors import ChipsmithError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: checksums
 APPLICATION_ID = 0x43485053  # "CHPS" in the file's header
 _KEY = np.dtype("<i4")
 _NUMBER = np.dtype("<i8")
@@ -78,9 +82,13 @@ class Store:
         """
         with self._errors(), self._transaction():
             self._insert(rows, first_number)
+            if len(rows.index):
+                block = (first_number, len(rows.index), _rows_digest(rows))
+                self._connection.execute("INSERT INTO appends VALUES (?, ?, ?)", block)
             if asked is not None:
-                record = (number, np.asarray(asked, dtype=_NUMBER).tobytes())
-                self._connection.execute("INSERT INTO populations VALUES (?, ?)", record)
+                blob = np.asarray(asked, dtype=_NUMBER).tobytes()
+                record = (number, blob, _digest(str(number).encode(), blob))
+                self._connection.execute("INSERT INTO populations VALUES (?, ?, ?)", record)
 
     def _insert(self, rows: Rows, first_number: int) -> None:
         keys = rows.index.astype(_KEY)
@@ -96,44 +104,56 @@ class Store:
         marks = ", ".join("?" * (6 + rows.values.shape[1]))
         self._connection.executemany(f"INSERT INTO designs VALUES ({marks})", records)
 
-    def load(self) -> Rows:
-        """Every design."""
+    def load(self, width: int | None = None) -> Rows:
+        """Every design.
+
+        Args:
+            width: parameters of a design; None = as the store was opened.
+
+        Raises:
+            ChipsmithError: the file is damaged.
+        """
         with self._errors():
             found = self._connection.execute("SELECT * FROM designs ORDER BY number").fetchall()
             measures = len(self._connection.execute("PRAGMA table_info(designs)").fetchall()) - 6
+            appends = self._connection.execute("SELECT * FROM appends ORDER BY first").fetchall()
         if [row[0] for row in found] != list(range(len(found))):
             raise ChipsmithError(str(self.path), None, "is damaged: design numbers have gaps")
-        keys = b"".join(row[1] for row in found)
-        return Rows(
-            np.frombuffer(keys, dtype=_KEY).reshape(-1, self._width).astype(np.int64),
-            np.asarray([row[6:] for row in found], dtype=np.float64).reshape(-1, measures),
-            np.asarray([row[3] for row in found], dtype=np.int16),
-            np.asarray([np.inf if row[4] is None else row[4] for row in found], dtype=np.float64),
-            tuple(row[5] for row in found),
-            np.asarray([row[2] for row in found], dtype=np.int64),
-        )
+        with self._damage():
+            rows = _parsed(found, self._width if width is None else width, measures)
+            _check_appends(rows, appends)
+        return rows
 
     def populations(self) -> list[NDArray[np.int64]]:
-        """Design numbers of each complete population, in order."""
+        """Design numbers of each complete population, in order.
+
+        Raises:
+            ChipsmithError: the file is damaged.
+        """
         with self._errors():
-            found = self._connection.execute("SELECT designs FROM populations ORDER BY number").fetchall()
-        return [np.frombuffer(row[0], dtype=_NUMBER).astype(np.int64) for row in found]
+            found = self._connection.execute("SELECT * FROM populations ORDER BY number").fetchall()
+        with self._damage():
+            for number, (stored, blob, digest) in enumerate(found):
+                _require(stored == number and digest == _digest(str(number).encode(), blob), "a population")
+            return [np.frombuffer(row[1], dtype=_NUMBER).astype(np.int64) for row in found]
 
     def get(self, key: str) -> str | None:
         """A value of the manifest."""
-        with self._errors():
-            found = self._connection.execute("SELECT value FROM manifest WHERE key = ?", (key,)).fetchone()
-        return None if found is None else str(found[0])
+        return self.manifest().get(key)
 
     def put(self, key: str, value: str) -> None:
         """Set a value of the manifest."""
         with self._errors(), self._transaction():
-            self._connection.execute("INSERT OR REPLACE INTO manifest VALUES (?, ?)", (key, value))
+            self._connection.execute("INSERT OR REPLACE INTO manifest VALUES (?, ?, ?)", _fact(key, value))
 
     def manifest(self) -> dict[str, str]:
-        """The whole manifest."""
+        """The whole manifest.
+
+        Raises:
+            ChipsmithError: the file is damaged.
+        """
         with self._errors():
-            return dict(self._connection.execute("SELECT key, value FROM manifest ORDER BY key").fetchall())
+            return _read_manifest(self._connection, str(self.path))
 
     def close(self) -> None:
         """Close the file and give the lock back."""
@@ -145,6 +165,9 @@ class Store:
 
     def _errors(self) -> Any:
         return _sqlite_errors(str(self.path or "study in memory"))
+
+    def _damage(self) -> Any:
+        return _damage(str(self.path or "study in memory"))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -190,6 +213,33 @@ def open_store(
         raise
 
 
+def read_store(path: str | Path) -> Store:
+    """Open a store for reading only; whoever writes it is not disturbed, and no lock is taken.
+
+    The number of parameters isn't known yet: give it to :meth:`Store.load`.
+
+    Raises:
+        ChipsmithError: missing, not a study, damaged, of another version.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ChipsmithError(str(file), None, "there is no such study; chipsmith explore --study FILE.db makes one")
+    # Without a journal nobody writes: "immutable" then reads a folder that cannot be written, and leaves no files.
+    journal = file.with_name(file.name + "-wal")
+    mode = "mode=ro" if journal.exists() else "mode=ro&immutable=1"
+    with _sqlite_errors(str(file)):
+        connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?{mode}", uri=True, isolation_level=None)
+        try:
+            _check_file(connection, file)
+            if _unfinished(connection):
+                raise ChipsmithError(str(file), None, "holds no study yet")
+            connection.execute("BEGIN")  # one snapshot for all that is read
+        except BaseException:
+            connection.close()
+            raise
+    return Store(file, connection, None, 0)
+
+
 def _filled(file: Path) -> bool:
     return file.exists() and file.stat().st_size > 0
 
@@ -225,13 +275,18 @@ def _create(connection: sqlite3.Connection, manifest: Mapping[str, str], measure
     columns = "".join(f', "{name}" REAL' for name in measures)
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-    connection.execute("CREATE TABLE populations (number INTEGER PRIMARY KEY, designs BLOB NOT NULL)")
+    connection.execute("CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL, digest BLOB NOT NULL)")
+    connection.execute(
+        "CREATE TABLE populations (number INTEGER PRIMARY KEY, designs BLOB NOT NULL, digest BLOB NOT NULL)"
+    )
+    connection.execute(
+        "CREATE TABLE appends (first INTEGER PRIMARY KEY, designs INTEGER NOT NULL, digest BLOB NOT NULL)"
+    )
     connection.execute(
         "CREATE TABLE designs (number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, population INTEGER NOT NULL, "
         f"status INTEGER NOT NULL, violation REAL, reason TEXT NOT NULL{columns})"
     )
-    connection.executemany("INSERT INTO manifest VALUES (?, ?)", manifest.items())
+    connection.executemany("INSERT INTO manifest VALUES (?, ?, ?)", itertools.starmap(_fact, manifest.items()))
     connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     connection.execute("COMMIT")
 
@@ -260,12 +315,88 @@ def _check_file(connection: sqlite3.Connection, file: Path) -> None:
 
 
 def _check_manifest(connection: sqlite3.Connection, file: Path, manifest: Mapping[str, str]) -> None:
-    stored = dict(connection.execute("SELECT key, value FROM manifest").fetchall())
+    stored = _read_manifest(connection, str(file))
     for key, value in manifest.items():
         if not key.startswith("_") and stored.get(key) != value:
             raise ChipsmithError(
                 f"{file}: {key}", value, f"the stored study has {stored.get(key)!r}; use the same or name another file"
             )
+
+
+def _read_manifest(connection: sqlite3.Connection, where: str) -> dict[str, str]:
+    found = connection.execute("SELECT * FROM manifest ORDER BY key").fetchall()
+    with _damage(where):
+        for key, value, digest in found:
+            _require(_fact(key, value)[2] == digest, f"the fact {key!r}")
+        return {str(key): str(value) for key, value, _ in found}
+
+
+def _fact(key: str, value: str) -> tuple[str, str, bytes]:
+    return key, value, _digest(key.encode(), value.encode())
+
+
+def _digest(*parts: bytes) -> bytes:
+    """Checksum of some byte strings, 8 bytes."""
+    found = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little"))
+        found.update(part)
+    return found.digest()
+
+
+def _rows_digest(rows: Rows) -> bytes:
+    """Checksum of designs as they come back from the file (which turns everything that is not finite into NULL)."""
+    numbers = (rows.index.astype(_KEY), rows.status.astype("<i2"), rows.population.astype(_NUMBER))
+    floats = [np.where(np.isfinite(part), part, np.nan).astype("<f8") for part in (rows.values, rows.violation)]
+    return _digest(*(part.tobytes() for part in (*numbers, *floats)), "\0".join(rows.reasons).encode())
+
+
+def _parsed(found: Sequence[tuple[Any, ...]], width: int, measures: int) -> Rows:
+    keys = b"".join(row[1] for row in found)
+    return Rows(
+        np.frombuffer(keys, dtype=_KEY).reshape(len(found), width).astype(np.int64),
+        np.asarray([row[6:] for row in found], dtype=np.float64).reshape(len(found), measures),
+        np.asarray([row[3] for row in found], dtype=np.int16),
+        np.asarray([np.inf if row[4] is None else row[4] for row in found], dtype=np.float64),
+        tuple(row[5] for row in found),
+        np.asarray([row[2] for row in found], dtype=np.int64),
+    )
+
+
+def _check_appends(rows: Rows, appends: Iterable[tuple[int, int, bytes]]) -> None:
+    """Each stored block of designs must have the checksum that it was written with."""
+    at = 0
+    for first, count, digest in appends:
+        _require(first == at and count > 0, "the list of designs")
+        at += count
+        _require(_rows_digest(part_of(rows, slice(first, at))) == digest, f"designs {first} to {at - 1}")
+    _require(at == len(rows.index), "the list of designs")
+
+
+def part_of(rows: Rows, cut: slice) -> Rows:
+    """Some of the designs."""
+    return Rows(
+        rows.index[cut],
+        rows.values[cut],
+        rows.status[cut],
+        rows.violation[cut],
+        rows.reasons[cut],
+        rows.population[cut],
+    )
+
+
+def _require(held: bool, what: str) -> None:
+    if not held:
+        raise ValueError(f"{what} has the wrong checksum")
+
+
+@contextmanager
+def _damage(where: str) -> Iterator[None]:
+    """Contents that cannot be what was written: a cell of another type, a text that is none, a wrong checksum."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise ChipsmithError(where, None, f"is damaged: {error}") from None
 
 
 @contextmanager
@@ -275,7 +406,7 @@ def _sqlite_errors(where: str) -> Iterator[None]:
         yield
     except sqlite3.IntegrityError as error:
         raise ChipsmithError(where, None, f"a design is stored already: {error}") from None
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.Error, UnicodeDecodeError, OverflowError, MemoryError) as error:  # the last: a damaged length
         known = "is not a study: not a database file" if "not a database" in str(error) else f"cannot be used: {error}"
         raise ChipsmithError(where, None, known) from None
 

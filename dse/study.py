@@ -10,30 +10,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dse.ledger import Ledger, Numbers
 from dse.objectives import Floats
-from dse.pareto import hypervolume, non_dominated, overlaps, reference_of, tie_groups
+from dse.pareto import reference_of
 from dse.plan import Plan, make_plan
 from dse.quality import QualityTable, load_quality
+from dse.results import StudyResults
 from dse.samplers.base import Problem
 from dse.samplers.registry import sampler_class
 from dse.space import Index, Space
-from dse.store import Rows, Store, open_store
+from dse.store import Rows, open_store
 from dse.verify import Simulator, Verification, verify_designs
 from dse.workload import Evaluator, Outcomes, Workload
 from workloads.errors import ChipsmithError
 from workloads.trace import Trace
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _IDLE_POPULATIONS = 20  # in a row without a new design: the sampler has nothing more to find
-_TIE_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ class Progress:
         return self.new / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
 
-class Study:
+class Study(StudyResults):
     """A search over a space of chips.
 
     Args:
@@ -130,17 +126,18 @@ class Study:
         self.space = space
         self.seed = _checked_seed(seed)
         self._simulator = simulator
-        self._given_reference = _given_reference(self.plan, reference)
         problem = Problem(
             space, len(self.plan.objectives), self.seed, _checked_population(population), self.plan.structural
         )
         self._sampler = sampler_class(sampler)(problem)
-        manifest = self.plan.manifest(f"{sampler}, population {self._sampler.population}", self.seed)
-        self._store: Store = open_store(store, manifest, self.plan.names, len(space.paths), resume)
+        facts = self.plan.manifest(f"{sampler}, population {self._sampler.population}", self.seed)
+        kept = open_store(store, facts, self.plan.names, len(space.paths), resume)
         try:
+            ledger = Ledger(kept.load(), self.plan.columns, self.plan.signs)
+            super().__init__(self.plan.description, kept, ledger, _given_reference(self.plan, reference))
             self._restore()
         except BaseException:
-            self._store.close()
+            kept.close()
             raise
 
     def __enter__(self) -> Study:
@@ -149,21 +146,12 @@ class Study:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __len__(self) -> int:
-        """Designs in the study."""
-        return len(self._ledger)
-
     def close(self) -> None:
         """Close the store; everything told is in it already."""
         self._store.close()
 
-    def manifest(self) -> dict[str, str]:
-        """Facts of the study: hashes, seed, sampler, versions; keys with a leading ``_`` needn't match to resume."""
-        return self._store.manifest()
-
     def _restore(self) -> None:
         """Take over what the store holds, the sampler's state included."""
-        self._ledger = Ledger(self._store.load(), self.plan.columns, self.plan.signs)
         self._fix_reference()  # its writer may have been killed between the designs and the reference point
         populations = self._store.populations()
         rows = self._ledger.rows
@@ -307,120 +295,10 @@ class Study:
 
     # Results
 
-    @property
-    def trials(self) -> pd.DataFrame:
-        """Every design: number, population, parameters, measures, status, reason, feasible, violation."""
-        return self._frame(np.arange(len(self)))
-
-    def _frame(self, numbers: Numbers) -> pd.DataFrame:
-        import pandas as pd  # half a second: imported by those who want a table
-
-        rows = self._ledger.rows
-        columns: dict[str, Any] = {"number": numbers, "population": rows.population[numbers]}
-        for j, parameter in enumerate(self.space.parameters):
-            columns[parameter.path] = parameter.array[rows.index[numbers, j]]
-        for j, name in enumerate(self.plan.names):
-            columns[name] = rows.values[numbers, j]
-        columns["status"] = rows.status[numbers]
-        columns["reason"] = [rows.reasons[i] for i in numbers]
-        columns["feasible"] = rows.violation[numbers] == 0
-        columns["violation"] = np.where(np.isinf(rows.violation), np.nan, rows.violation)[numbers]
-        return pd.DataFrame(columns)
-
-    @property
-    def front_numbers(self) -> Numbers:
-        """Design numbers of the Pareto front, best first in the first objective."""
-        ledger = self._ledger
-        keys = (ledger.front, *ledger.front_values.T[::-1])
-        return ledger.front[np.lexsort(keys)]
-
-    def front(self, tie_pct: float | Mapping[str, float] | None = None) -> pd.DataFrame:
-        """The Pareto front, best first in the first objective.
-
-        Args:
-            tie_pct: error interval, in per cent of a value to either side (one for all, or by objective). Adds a
-                column ``tie``: designs with the same number can't be told apart, because the intervals of their
-                objectives overlap, directly or through a third design.
-        """
-        numbers = self.front_numbers
-        frame = self._frame(numbers).drop(columns=["status", "reason", "feasible", "violation"])
-        if tie_pct is not None:
-            frame["tie"] = tie_groups(self._ledger.minimised(numbers), self._tolerance(tie_pct))
-        return frame
-
-    def evidence_pct(self) -> dict[str, float]:
-        """Error interval of each objective in per cent, as far as validation gives one (``sim/evidence.py``).
-
-        An objective made of several totals has the sum of their intervals; one that rests on a total which nothing
-        was compared with has none and is left out.
-        """
-        from sim.evidence import evidence_of
-
-        known = {name: e.interval_pct for name, e in evidence_of(self.space.base, self.plan.fidelity).items()}
-        found = {o.name: [known.get(total) for total in o.totals] for o in self.plan.objectives}
-        return {name: sum(filter(None, parts)) for name, parts in found.items() if parts and None not in parts}
-
-    def contenders(self, tie_pct: float | Mapping[str, float]) -> Numbers:
-        """Numbers of dominated designs whose error intervals overlap with those of a design on the front."""
-        tolerance = self._tolerance(tie_pct)
-        feasible = np.flatnonzero(self._ledger.rows.violation == 0)
-        others = np.setdiff1d(feasible, self._ledger.front)
-        front = self._ledger.front_values
-        hits = [
-            overlaps(self._ledger.minimised(part), front, tolerance).any(axis=1)
-            for part in np.array_split(others, max(1, len(others) // _TIE_CHUNK))
-        ]
-        return others[np.concatenate(hits)]
-
-    def _tolerance(self, tie_pct: float | Mapping[str, float]) -> Floats:
-        names = [o.name for o in self.plan.objectives]
-        if isinstance(tie_pct, Mapping):
-            for name in tie_pct:
-                if name not in names:
-                    raise ChipsmithError("tie_pct", name, f"objectives of the study: {', '.join(names)}")
-        given = [tie_pct.get(name, 0.0) if isinstance(tie_pct, Mapping) else tie_pct for name in names]
-        if min(given) < 0:
-            raise ChipsmithError("tie_pct", tie_pct, "at least 0")
-        return np.asarray(given, dtype=np.float64) / 100
-
-    @property
-    def reference(self) -> dict[str, float] | None:
-        """Reference point of the hypervolume by objective; None before the first feasible design."""
-        point = self._reference
-        if point is None:
-            return None
-        return {o.name: float(v * o.sign) for o, v in zip(self.plan.objectives, point, strict=True)}
-
-    def hypervolume(self) -> float:
-        """Hypervolume of the front (see :func:`dse.pareto.hypervolume`) up to :attr:`reference`."""
-        point = self._reference
-        return 0.0 if point is None else hypervolume(self._ledger.front_values, point)
-
-    def hypervolume_curve(self, points: int = 200) -> tuple[Numbers, Floats]:
-        """Hypervolume after so many designs: counts, shape (k,), and values, shape (k,), never falling."""
-        counts = np.unique(np.linspace(0, len(self), points + 1).astype(np.int64))[1:]
-        values = []
-        front: Numbers = np.empty(0, dtype=np.int64)
-        feasible = self._ledger.rows.violation == 0
-        for low, high in zip([0, *counts[:-1]], counts, strict=True):
-            front = np.concatenate([front, low + np.flatnonzero(feasible[low:high])])
-            front = front[non_dominated(self._ledger.minimised(front))]
-            point = self._reference
-            values.append(0.0 if point is None else hypervolume(self._ledger.minimised(front), point))
-        return counts, np.asarray(values, dtype=np.float64)
-
-    @property
-    def _reference(self) -> Floats | None:
-        if self._given_reference is not None:
-            return self._given_reference
-        stored = self._store.get("_reference")
-        return None if stored is None else np.asarray([float.fromhex(part) for part in stored.split()])
-
     def _fix_reference(self) -> None:
         """Take the reference point from the first feasible designs, once and for all."""
         if self._reference is None and self._ledger.feasible:
-            numbers = np.flatnonzero(self._ledger.rows.violation == 0)
-            point = reference_of(self._ledger.minimised(numbers))
+            point = reference_of(self._ledger.minimised(self.feasible_numbers))
             self._store.put("_reference", " ".join(float(v).hex() for v in point))
 
     def verify_front(self, progress: Callable[[int, int], None] | None = None) -> Verification:

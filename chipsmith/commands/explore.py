@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_files(args: argparse.Namespace) -> None:
     """Make the folders of the results; what cannot be written is found out before the search."""
     if args.figure:
-        from dse.figures import check_picture
+        from dse.drawing import check_picture
 
         check_picture(args.figure)
     for path in filter(None, (args.figure, args.trials)):

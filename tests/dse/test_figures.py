@@ -103,7 +103,7 @@ def test_unequal_quality_marks_the_picture(make_study: Make, chip: Chip) -> None
     with make_study(space=space, sampler="exhaustive", iso_quality="none") as study:
         study.run()
         assert pareto_data(study).warning == (
-            "not at equal model quality: weight_dtype vary and accuracy was not judged"
+            "not at equal model quality: weight_dtype varies and accuracy was not judged"
         )
 
 

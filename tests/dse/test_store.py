@@ -176,10 +176,10 @@ def test_another_store_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     open_(path).close()
     other = sqlite3.connect(path)
-    other.execute("PRAGMA user_version=2")
+    other.execute("PRAGMA user_version=1")
     other.commit()
     other.close()
-    assert refusal(path) == f"{path}; has store version 2; this Chipsmith reads version 1"
+    assert refusal(path) == f"{path}; has store version 1; this Chipsmith reads version 2"
 
 
 def test_another_study_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,19 @@ from workloads.errors import ChipsmithError
 _WIDE_BITS = 16
 
 
+def check_group(where: str, group: int, form: str) -> None:
+    """Refuse a scale group that a format cannot have.
+
+    Raises:
+        ChipsmithError: negative, or above 0 for a format that brings a scale for each of its own blocks.
+    """
+    if group < 0:
+        raise ChipsmithError(where, group, "legal: 0 (no scales) or more")
+    block = dtype(form).block
+    if group and block:
+        raise ChipsmithError(where, group, f"legal: 0, {form} brings a scale for every {block} elements")
+
+
 @dataclass(frozen=True, slots=True)
 class Precision:
     """Formats of weights, activations and KV cache; see workloads/dtypes.py for the names.
@@ -18,14 +31,14 @@ class Precision:
         weights: matrices of the layers (and experts).
         activations: everything between operators.
         kv: KV cache, or the state of a state-space model.
-        weight_group: weights that share one 16-bit scale, 0 = no scales.
-        kv_group: KV elements that share one 16-bit scale, 0 = no scales.
+        weight_group: weights that share one 16-bit scale, 0 = no scales but the format's own (``mxfp4``).
+        kv_group: KV elements that share one 16-bit scale, 0 = no scales but the format's own.
         embeddings: embedding table and lm_head; empty = as ``weights``. Weight-only quantisation (GPTQ, AWQ)
             leaves them at 16 bits: say ``fp16`` to model it.
         accumulate: accumulator format; empty = fp32 for floating-point activations, int32 for integers.
 
     Raises:
-        ChipsmithError: unknown format name, negative group.
+        ChipsmithError: unknown format name, negative group, a group for a format that brings its own scales.
     """
 
     weights: str = "fp16"
@@ -42,9 +55,8 @@ class Precision:
         for name in ("embeddings", "accumulate"):
             if getattr(self, name):
                 dtype(getattr(self, name), f"precision.{name}")
-        for name in ("weight_group", "kv_group"):
-            if getattr(self, name) < 0:
-                raise ChipsmithError(f"precision.{name}", getattr(self, name), "legal: 0 (no scales) or more")
+        for name, form in (("weight_group", self.weights), ("kv_group", self.kv)):
+            check_group(f"precision.{name}", getattr(self, name), form)
 
     @property
     def table(self) -> str:

@@ -17,10 +17,11 @@ def samplers() -> Mapping[str, type[Sampler]]:
     """Sampler classes by name."""
     found: dict[str, type[Sampler]] = {}
     for info in pkgutil.iter_modules(dse.samplers.__path__):
-        if info.name in ("base", "registry"):
+        if info.name == "registry":
             continue
-        sampler: type[Sampler] = importlib.import_module(f"dse.samplers.{info.name}").SAMPLER
-        found[sampler.name] = sampler
+        sampler: type[Sampler] | None = getattr(importlib.import_module(f"dse.samplers.{info.name}"), "SAMPLER", None)
+        if sampler is not None:
+            found[sampler.name] = sampler
     return found
 
 

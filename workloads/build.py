@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 import workloads.families
 from workloads.batch import Batch
 from workloads.configs import ModelConfig, load_config
-from workloads.dtypes import dtype, stored_bytes
+from workloads.dtypes import format_bytes
 from workloads.errors import ChipsmithError, nearest
 from workloads.precision import Precision
 from workloads.routing import Routing
@@ -52,7 +52,7 @@ def build_trace(
     Args:
         config: a configuration, or the name of a shipped one.
         batch: requests of the step.
-        precision: number formats, 16 bits everywhere if None.
+        precision: number formats; if None those that the model is published in, else 16 bits everywhere.
         tensor_parallel: ranks over which heads, feed-forward features and vocabulary are split; KV heads are copied
             where there are fewer of them than ranks. All-reduces follow.
         moe: routing of tokens to experts, uniform if None.
@@ -71,7 +71,7 @@ def build_trace(
     """
     config = load_config(config) if isinstance(config, str) else config
     options = Options(
-        precision or Precision(),
+        precision or config.precision or Precision(),
         tensor_parallel,
         expert_parallel,
         moe or Routing.uniform(),
@@ -79,6 +79,7 @@ def build_trace(
         merge_gate_up,
         logits,
         mla,
+        config.expert_weights if precision is None else "",
     )
     trace = _build(config, batch, options)
     return replace(trace, meta=_meta(config, batch, options, trace))
@@ -106,6 +107,7 @@ def _meta(config: ModelConfig, batch: Batch, options: Options, trace: Trace) -> 
         "tokens": batch.tokens,
         "batch": [[s.new_tokens, s.context, s.multiplicity] for s in batch.segments()],
         "precision": options.precision.to_dict(),
+        **({"expert_weights": options.expert_weights} if options.expert_weights else {}),
         "accumulate": options.precision.accumulator,
         "tensor_parallel": options.tensor_parallel,
         "expert_parallel": options.expert_parallel,
@@ -158,4 +160,4 @@ def cached_bytes(op: Operator) -> int:
         return 0
     totals = ((s.context + s.new_tokens, s.multiplicity) for s in op.segments)
     held = sum((min(total, op.window) if op.window else total) * count for total, count in totals)
-    return stored_bytes(held * op.kv_width, dtype(op.kv).bits, op.kv_group)
+    return format_bytes(held * op.kv_width, op.kv, op.kv_group)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 
+from workloads.dtypes import dtype
 from workloads.errors import ChipsmithError, nearest
+from workloads.precision import Precision
 
 _FOLDER = "data/configs"
 
@@ -24,6 +26,8 @@ class ModelConfig:
         items: the fields of the configuration file in order (lists as tuples, objects as tuples of pairs).
         source: where the numbers are published.
         parameters: published number of parameters, 0 where unknown.
+        precision: formats that the model is published in where they are part of it (BitNet, GPT-OSS), else None.
+        expert_weights: format of the experts where it differs from that of the other weights.
     """
 
     name: str
@@ -31,6 +35,8 @@ class ModelConfig:
     items: tuple[tuple[str, object], ...]
     source: str = ""
     parameters: int = 0
+    precision: Precision | None = None
+    expert_weights: str = ""
 
     @cached_property
     def _fields(self) -> dict[str, object]:
@@ -75,10 +81,25 @@ class ModelConfig:
             raise ChipsmithError(f"{self.name}.{field}", value, nearest(str(value), legal))
         return str(value)
 
+    def names(self, field: str, legal: tuple[str, ...], least: int) -> tuple[str, ...]:
+        """A list of names out of a closed list; empty where the field is missing.
+
+        Raises:
+            ChipsmithError: no list, fewer than ``least`` names, or an unknown one.
+        """
+        value = self.get(field, ())
+        if not isinstance(value, tuple) or (value and len(value) < least):
+            shown = f"{len(value)} entries" if isinstance(value, tuple) else value
+            raise ChipsmithError(f"{self.name}.{field}", shown, f"legal: a list of at least {least}, one a layer")
+        for index, name in enumerate(value):
+            if name not in legal:
+                raise ChipsmithError(f"{self.name}.{field}[{index}]", name, nearest(str(name), legal))
+        return tuple(str(name) for name in value)
+
     def with_fields(self, **changes: object) -> ModelConfig:
         """A copy with some fields changed, for example ``num_hidden_layers=1``."""
         fields = {**self._fields, **changes}
-        return ModelConfig(self.name, self.model_type, tuple((k, _frozen(v)) for k, v in fields.items()), self.source)
+        return replace(self, items=tuple((k, _frozen(v)) for k, v in fields.items()), parameters=0)
 
 
 def _frozen(value: object) -> object:
@@ -131,7 +152,8 @@ def parse_config(fields: object, name: str) -> ModelConfig:
     """A configuration from the parsed fields of a ``config.json``.
 
     Args:
-        fields: the JSON object; keys that start with an underscore are notes of ours (``_source``, ``_parameters``).
+        fields: the JSON object; keys that start with an underscore are notes of ours (``_source``, ``_parameters``,
+            ``_precision``). A multimodal configuration stands for its ``text_config``.
         name: used in error messages and in the trace.
 
     Raises:
@@ -139,9 +161,34 @@ def parse_config(fields: object, name: str) -> ModelConfig:
     """
     if not isinstance(fields, Mapping):
         raise ChipsmithError(name, type(fields).__name__, "legal: a JSON object with model_type, hidden_size ...")
-    model_type = fields.get("model_type")
+    inner = fields.get("text_config")  # a multimodal model: its language model is what runs here
+    facts: Mapping[object, object] = inner if isinstance(inner, Mapping) else fields
+    model_type = facts.get("model_type")
     if not isinstance(model_type, str):
         raise ChipsmithError(f"{name}.model_type", model_type or "nothing", "legal: a Hugging Face model type")
-    items = tuple((str(key), _frozen(value)) for key, value in fields.items() if not str(key).startswith("_"))
-    published = fields.get("_parameters", 0)
-    return ModelConfig(name, model_type, items, str(fields.get("_source", "")), int(published))
+    items = tuple((str(key), _frozen(value)) for key, value in facts.items() if not str(key).startswith("_"))
+    source, published = str(facts.get("_source", "")), facts.get("_parameters", 0)
+    parameters = published if isinstance(published, int) else 0
+    return _with_formats(ModelConfig(name, model_type, items, source, parameters), facts.get("_precision"))
+
+
+def _with_formats(config: ModelConfig, formats: object) -> ModelConfig:
+    """The formats that the model is published in.
+
+    Raises:
+        ChipsmithError: an unknown key or format.
+    """
+    if not formats:
+        return config
+    where = f"{config.name}._precision"
+    known = (*Precision().to_dict(), "expert_weights")
+    if not isinstance(formats, Mapping):
+        raise ChipsmithError(where, formats, f"legal: an object with some of {', '.join(known)}")
+    for key in formats:
+        if key not in known:
+            raise ChipsmithError(where, key, nearest(str(key), known))
+    experts = str(formats.get("expert_weights", ""))
+    if experts:
+        dtype(experts, f"{where}.expert_weights")
+    own = Precision(**{str(key): value for key, value in formats.items() if key != "expert_weights"})
+    return replace(config, precision=own, expert_weights=experts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from workloads.batch import Batch
+from workloads.dtypes import format_bytes
 from workloads.errors import ChipsmithError, nearest
 from workloads.graph import Graph
 from workloads.precision import Precision
@@ -15,6 +16,20 @@ from workloads.trace import Operator, Segment
 LOGITS = ("last", "all", "none")
 MLA_FORMS = ("auto", "naive", "absorbed")
 Widths = Mapping[str, int]
+#: Row functions that engines do not know by name, and the one of equal or nearest higher cost that they do know.
+PRICED_AS = {
+    "gelu_mul": "silu_mul",
+    "relu2_mul": "silu_mul",
+    "relu2": "silu",
+    "scale": "mul",
+    "sigmoid": "silu",
+    "softcap": "silu",
+    "tanh": "silu",
+    "token_shift": "silu",
+    "wkv7": "ssd",
+    "wkv7_gate": "silu_mul",
+    "wkv7_prepare": "silu_mul",
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,7 @@ class Options:
     merge_gate_up: bool = False
     logits: str = "last"
     mla: str = "auto"
+    expert_weights: str = ""
 
     def __post_init__(self) -> None:
         for name in ("tensor_parallel", "expert_parallel"):
@@ -37,6 +53,26 @@ class Options:
         for name, legal in (("logits", LOGITS), ("mla", MLA_FORMS)):
             if getattr(self, name) not in legal:
                 raise ChipsmithError(name, getattr(self, name), nearest(str(getattr(self, name)), legal))
+
+    @property
+    def expert_format(self) -> tuple[str, int]:
+        """Format and scale group of the experts' matrices: their own where there is one, else that of the weights."""
+        form = self.precision
+        return (self.expert_weights, 0) if self.expert_weights else (form.weights, form.weight_group)
+
+
+class LayerGraph(Graph):
+    """A graph in which one block may hold several layers, and whose sources know formats with scales of their own."""
+
+    def source(self, name: str, role: str, elements: int, form: str, group: int = 0) -> int:
+        """A tensor that no operator writes: a weight, a cache, an input of the trace."""
+        number = super().source(name, role, elements, form, group)
+        self.tensors[number] = replace(self.tensors[number], bytes=format_bytes(elements, form, group))
+        return number
+
+    def prefix(self, prefix: str) -> None:
+        """Put another prefix before the names of the rows that follow in the current block."""
+        self._prefix = f"{prefix}."
 
 
 class Step:
@@ -52,7 +88,7 @@ class Step:
     def __init__(self, batch: Batch, options: Options) -> None:
         self.batch = batch
         self.options = options
-        self.graph = Graph()
+        self.graph = LayerGraph()
         self.tp = options.tensor_parallel
 
     def row(self, name: str, kind: str, segments: Sequence[Segment] | None = None) -> Operator:
@@ -75,7 +111,8 @@ class Step:
     def vector_row(self, name: str, kind: str, function: str, segments: Sequence[Segment] | None = None) -> Operator:
         """A row of a vector kind, whose parameters (gains, biases) stay at 16 bits or more."""
         row = self.row(name, kind, segments)
-        return replace(row, function=function, weight=self.options.precision.vectors, weight_group=0)
+        form = self.options.precision.vectors
+        return replace(row, function=PRICED_AS.get(function, function), weight=form, weight_group=0)
 
     def linear(
         self,
@@ -128,6 +165,18 @@ class Step:
         row = replace(row, width_in=width * len(inputs), width_out=width, param_width=params)
         return self.graph.append(row, (*inputs, self.vector(f"{name}.weight", params)), {"": width})[0]
 
+    def split_norm(self, name: str, inputs: Sequence[int], width: int, whole: bool = False) -> tuple[int, ...]:
+        """An RMSNorm over features of which each rank holds ``width``.
+
+        Returns:
+            What the next row reads: the normed share and, unless the norm is ``whole`` on this rank, the sum of
+            squares that the ranks exchange for it.
+        """
+        out = self.norm(name, inputs, width)
+        if whole or self.tp == 1:
+            return (out,)
+        return out, self.collective(f"{name}_all_reduce", "all_reduce", out, (1, 1), self.tp)
+
     def elementwise(
         self,
         name: str,
@@ -136,11 +185,13 @@ class Step:
         width_in: int,
         outputs: Widths,
         segments: Sequence[Segment] | None = None,
+        params: int = 0,
     ) -> tuple[int, ...]:
-        """A fused element-wise row without parameters."""
+        """A fused element-wise row; ``params`` parameter elements (gains, mixing factors) are read once."""
         row = self.vector_row(name, "elementwise", function, segments)
-        row = replace(row, width_in=width_in, width_out=sum(outputs.values()))
-        return self.graph.append(row, inputs, outputs)
+        row = replace(row, width_in=width_in, width_out=sum(outputs.values()), param_width=params)
+        vectors = (self.vector(f"{name}.weight", params),) if params else ()
+        return self.graph.append(row, (*inputs, *vectors), outputs)
 
     def add(self, name: str, left: int, right: int, width: int) -> int:
         """The sum of two tensors of ``width`` features."""

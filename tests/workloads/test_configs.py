@@ -131,7 +131,7 @@ def test_refused_fields_are_named() -> None:
 
 def test_unknown_names_and_damaged_files(tmp_path: Path) -> None:
     with pytest.raises(
-        ChipsmithError, match=r"^model: got 'lama-2-7b'; did you mean 'llama-2-7b'\? known: bloom-176b, "
+        ChipsmithError, match=r"^model: got 'lama-2-7b'; did you mean 'llama-2-7b'\? known: bitnet-b1\.58-2b-4t, "
     ):
         load_config("lama-2-7b")
     with pytest.raises(ChipsmithError, match=r"; no readable file: No such file or directory$"):

@@ -1,7 +1,8 @@
-"""Llama 2 and 3, Mistral, Qwen2, Qwen3: RMSNorm, rotary positions, gated SiLU, grouped-query attention.
+"""Llama 2 and 3, Mistral, Qwen2 and 3, Phi-3 and 4: RMSNorm, rotary positions, gated SiLU, grouped-query attention.
 
 Sources: Touvron et al. 2023 (Llama 2), Jiang et al. 2023 (Mistral 7B: sliding window), Qwen2 and Qwen3 technical
-reports (biases on q, k, v; RMSNorm on each head of q and k).
+reports (biases on q, k, v; RMSNorm on each head of q and k), Abdin et al. 2024 (Phi-3, arXiv:2404.14219; Phi-4,
+arXiv:2412.08905: the model itself holds q, k, v and gate, up as one matrix each).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from workloads.layers.ffn import FeedForward, feed_forward
 from workloads.shards import split
 from workloads.step import Step
 
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "phi3")
+_WINDOWED = ("mistral", "mixtral", "phi3")  # ``sliding_window`` counts without ``use_sliding_window``
 
 
 def read_decoder(config: ModelConfig) -> Decoder:
@@ -29,7 +31,7 @@ def read_attention(config: ModelConfig) -> Attention:
     head_dim = config.integer("head_dim", 0, least=0) or split(hidden, heads, "features", where)
     kv_heads = config.integer("num_key_value_heads", heads)
     bias = config.flag("attention_bias", config.model_type == "qwen2")
-    windowed = config.model_type in ("mistral", "mixtral") or config.flag("use_sliding_window", False)
+    windowed = config.model_type in _WINDOWED or config.flag("use_sliding_window", False)
     return Attention(
         hidden,
         heads,
@@ -39,13 +41,15 @@ def read_attention(config: ModelConfig) -> Attention:
         out_bias=bias and config.model_type != "qwen2",
         qk_norm=config.model_type.startswith("qwen3"),
         window=config.integer("sliding_window", 0, least=0) if windowed else 0,
+        merged=config.model_type == "phi3",
     )
 
 
 def read_feed_forward(config: ModelConfig) -> FeedForward:
     """Feed-forward network of a Llama-like configuration."""
     bias = config.flag("mlp_bias", False)
-    return FeedForward(config.integer("hidden_size"), config.integer("intermediate_size"), bias=bias)
+    hidden, ffn = config.integer("hidden_size"), config.integer("intermediate_size")
+    return FeedForward(hidden, ffn, bias=bias, merged=config.model_type == "phi3")
 
 
 def build(config: ModelConfig, step: Step) -> None:

@@ -20,7 +20,8 @@ class Experts:
         hidden, ffn: features of the residual stream and inside one (gated SiLU) expert.
         experts, top_k: experts in all, experts that a token chooses.
         shared_ffn: features inside the expert that every token passes, 0 = none.
-        router_bias: a correction bias for each expert.
+        router_bias: a correction bias for each expert, added to the scores only to choose (DeepSeek-V3).
+        bias: biases of the router and of the experts' projections (GPT-OSS).
     """
 
     hidden: int
@@ -29,6 +30,7 @@ class Experts:
     top_k: int
     shared_ffn: int = 0
     router_bias: bool = False
+    bias: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,12 @@ def mixture(step: Step, shape: Experts, x: int) -> int:
 def _route(step: Step, shape: Experts, x: int) -> int:
     """Scores and indices of the chosen experts; the router's weights stay at 16 bits or more."""
     form = step.options.precision.vectors
-    weight = step.vector("router.weight", shape.hidden * shape.experts)
+    weights = [step.vector("router.weight", shape.hidden * shape.experts)]
     row = replace(step.row("router", "gemm"), k=shape.hidden, n=shape.experts, weight=form, weight_group=0)
-    logits = step.graph.append(row, (x, weight), {"": shape.experts})
+    if shape.bias:
+        row = replace(row, param_width=shape.experts)
+        weights.append(step.vector("router.bias", shape.experts))
+    logits = step.graph.append(row, (x, *weights), {"": shape.experts})
     bias = [step.vector("router_topk.bias", shape.experts)] if shape.router_bias else []
     row = step.vector_row("router_topk", "softmax", "topk")
     row = replace(row, width_in=shape.experts, width_out=2 * shape.top_k, param_width=shape.experts * len(bias))
@@ -89,23 +94,36 @@ def _run(step: Step, shape: Experts, share: _Share, x: int) -> int:
     inner = _inner(step, shape, share, x)
     rows = (Segment(share.tokens),)
     act = step.elementwise("experts_silu_mul", "silu_mul", inner, 2 * share.ffn, {"": share.ffn}, rows)[0]
-    return _linear(step, share, "experts_down_proj", act, (share.ffn, shape.hidden), {"": shape.hidden})[0]
+    dims = (share.ffn, shape.hidden)
+    return _linear(step, share, "experts_down_proj", act, dims, {"": shape.hidden}, shape.bias)[0]
 
 
 def _inner(step: Step, shape: Experts, share: _Share, x: int) -> tuple[int, ...]:
     dims = (shape.hidden, share.ffn)
     if step.options.merge_gate_up:
         widths = {"gate": share.ffn, "up": share.ffn}
-        return _linear(step, share, "experts_gate_up_proj", x, (shape.hidden, 2 * share.ffn), widths)
-    gate = _linear(step, share, "experts_gate_proj", x, dims, {"": share.ffn})
-    return gate + _linear(step, share, "experts_up_proj", x, dims, {"": share.ffn})
+        return _linear(step, share, "experts_gate_up_proj", x, (shape.hidden, 2 * share.ffn), widths, shape.bias)
+    gate = _linear(step, share, "experts_gate_proj", x, dims, {"": share.ffn}, shape.bias)
+    return gate + _linear(step, share, "experts_up_proj", x, dims, {"": share.ffn}, shape.bias)
 
 
 def _linear(
-    step: Step, share: _Share, name: str, x: int, dims: tuple[int, int], outputs: dict[str, int]
+    step: Step, share: _Share, name: str, x: int, dims: tuple[int, int], outputs: dict[str, int], bias: bool
 ) -> tuple[int, ...]:
-    weight = step.weight(f"{name}.weight", dims[0] * dims[1] * share.experts)
-    return step.copies_linear(name, (x, weight), *dims, share.segments, outputs)
+    form, group = step.options.expert_format
+    row = replace(
+        step.row(name, "gemm", share.segments),
+        k=dims[0],
+        n=dims[1],
+        per_segment_weights=True,
+        weight=form,
+        weight_group=group,
+        param_width=dims[1] if bias else 0,
+    )
+    weights = [step.graph.source(f"{name}.weight", "weight", dims[0] * dims[1] * share.experts, form, group)]
+    if bias:
+        weights.append(step.vector(f"{name}.bias", dims[1] * share.experts))
+    return step.graph.append(row, (x, *weights), outputs)
 
 
 def _shared(step: Step, shape: Experts, x: int) -> Sequence[int]:

@@ -1,6 +1,8 @@
 """From a Trace to operator rows: one row per operator and distinct segment, in integers.
 
-All bytes and MACs come from the trace's own properties, so they are conserved by construction.
+All bytes and MACs come from the trace's own properties, so they are conserved by construction. Engines here know no
+sparse arithmetic: they run ``issued_macs`` (dense matrices, shorter loops where whole blocks of scores are left out)
+and move weights as memory holds them, compressed; what is on the chip is expanded.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import numpy as np
 
 from sim.demand import KIND_CODES, OP
 from sim.engine import Array
-from workloads.dtypes import dtype, stored_bytes
+from workloads.dtypes import dtype, format_bytes
 from workloads.errors import ChipsmithError
 from workloads.trace import Operator, Segment, Trace
 
@@ -100,7 +102,7 @@ def _common(row: int, op: Operator) -> dict[str, int]:
 
 def _totals(op: Operator) -> dict[str, int]:
     return {
-        "macs": op.macs,
+        "macs": op.issued_macs,
         "in_bytes": op.input_bytes,
         "out_bytes": op.output_bytes,
         "kv_read_bytes": op.kv_read_bytes,
@@ -115,7 +117,6 @@ def _gemm(op: Operator, base: dict[str, int]) -> list[dict[str, int]]:
 
 
 def _gemm_row(op: Operator, m: int, count: int) -> dict[str, int]:
-    act, out = dtype(op.act).bits, dtype(op.out).bits
     weight = -(-op.weight_bytes // op.weight_copies)  # all copies are equal; scales and bias included
     return {
         "m": m,
@@ -123,9 +124,9 @@ def _gemm_row(op: Operator, m: int, count: int) -> dict[str, int]:
         "n": op.n,
         "count": count,
         "macs": m * op.k * op.n * count,
-        "in_bytes": stored_bytes(m * op.k * count, act),
-        "w_bytes": weight if op.weight_is_param else stored_bytes(op.k * op.n, act),
-        "out_bytes": stored_bytes(m * op.n * count, out),
+        "in_bytes": format_bytes(m * op.k * count, op.act),
+        "w_bytes": weight if op.weight_is_param else format_bytes(op.k * op.n, op.act),
+        "out_bytes": format_bytes(m * op.n * count, op.out),
     }
 
 
@@ -135,8 +136,8 @@ def _attention(op: Operator, segment: Segment) -> dict[str, int]:
         **_totals(piece),
         "m": segment.new_tokens,
         "count": segment.multiplicity,
-        "pairs": segment.visible_pairs(op.window, op.causal),
-        "keys": segment.keys_read(op.window),
+        "pairs": op.pairs(segment),
+        "keys": op.keys(segment),
         "heads": op.heads,
         "kv_heads": op.kv_heads,
         "qk_dim": op.qk_dim,

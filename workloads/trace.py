@@ -4,17 +4,24 @@ Conventions. A GEMM is ``m x k`` activations times ``k x n`` weights; ``m`` (tok
 segments, because tokens are what is ragged. A segment of an attention or scan operator is a group of equal
 requests; of a GEMM with ``per_segment_weights`` (experts) a group of experts that see equally many tokens; of any
 other operator the single row of all tokens. MACs and bytes are properties of the row, defined here and nowhere else.
+
+Sparsity. ``macs`` counts the dense operator, ``effective_macs`` what its patterns leave to do, ``issued_macs`` what an
+engine without sparse arithmetic executes: it leaves out whole blocks of attention scores, for that is a shorter loop,
+and nothing else. Bytes are those that memory holds: weights compressed with their index
+(workloads/transforms/patterns.py has the formats), activations dense.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from workloads.dtypes import dtype, stored_bytes
+from workloads.dtypes import dtype, element_bits, format_bytes, scale_bits, stored_bytes
 from workloads.errors import ChipsmithError, nearest
+from workloads.transforms.patterns import Pattern, parse_pattern
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +34,7 @@ DERIVED = (
     "tokens",
     "pieces",
     "macs",
+    "effective_macs",
     "weight_bytes",
     "input_bytes",
     "output_bytes",
@@ -132,7 +140,10 @@ class Operator:
         act, weight, kv, out: format names of activations, weights, KV cache and output.
         weight_group, kv_group: elements that share one 16-bit scale, 0 = none.
         weight_is_param: the second GEMM operand is a parameter.
-        sparsity: ``dense``, ``N:M`` (``2:4``), ``block:RxC@density`` or ``unstructured@density``.
+        cached_weights: parameter elements of a GEMM that are on the chip already and are not read again.
+        sparsity: ``dense``, ``N:M`` (``2:4``), ``block:RxC@density`` or ``unstructured@density``: of the weights of
+            a GEMM (k is the first side), of the scores of attention (queries are).
+        act_sparsity: the same of a GEMM's activations: the share of them, or of its results, that matters.
         phase: one of ``PHASES``.
         device_group: name of the device group that runs it.
         inputs, outputs: tensor ids.
@@ -164,7 +175,9 @@ class Operator:
     weight_group: int = 0
     kv_group: int = 0
     weight_is_param: bool = True
+    cached_weights: int = 0
     sparsity: str = "dense"
+    act_sparsity: str = "dense"
     phase: str = "prefill"
     device_group: str = "all"
     inputs: tuple[int, ...] = ()
@@ -193,6 +206,61 @@ class Operator:
         return 0
 
     @property
+    def pattern(self) -> Pattern:
+        """The parsed ``sparsity``."""
+        return parse_pattern(self.sparsity)
+
+    @property
+    def effective_macs(self) -> int:
+        """Multiply-accumulates that the sparsity patterns leave, rounded up; ``macs`` where everything is dense.
+
+        GEMM: tokens x kept weights x share of the activations. Attention: the kept pairs.
+        """
+        if self.kind == "gemm":
+            kept = self.pattern.kept(self.k, self.n) if self.weight_is_param else self.k * self.n
+            return math.ceil(self.tokens * kept * parse_pattern(self.act_sparsity).share)
+        if self.kind == "attention" and self.pattern.kind != "block":
+            return math.ceil(self.macs * self.pattern.share)
+        return self.issued_macs
+
+    @property
+    def issued_macs(self) -> int:
+        """Multiply-accumulates of an engine that knows no sparsity: dense, but for whole blocks of scores."""
+        if self.kind != "attention" or self.pattern.kind != "block":
+            return self.macs
+        return self.heads * sum(self.pairs(s) * s.multiplicity for s in self.segments) * (self.qk_dim + self.v_dim)
+
+    def pairs(self, segment: Segment) -> int:
+        """(query, key) pairs that a loop over blocks of scores runs for one piece of attention."""
+        visible = segment.visible_pairs(self.window, self.causal)
+        blocks, kept = self._key_blocks(segment)
+        return -(-visible * kept // blocks)
+
+    def keys(self, segment: Segment) -> int:
+        """Distinct keys that one piece of attention reads: where all its queries share a row of blocks, the kept."""
+        keys, pattern = segment.keys_read(self.window), self.pattern
+        if pattern.kind != "block" or segment.new_tokens > pattern.rows:
+            return keys
+        return min(keys, max(segment.new_tokens, self._key_blocks(segment)[1] * pattern.cols))
+
+    def _key_blocks(self, segment: Segment) -> tuple[int, int]:
+        """(blocks along the keys, blocks kept of them) for a row of blocks; one block where the pattern has none."""
+        pattern = self.pattern
+        if pattern.kind != "block":
+            return 1, 1
+        blocks = -(-segment.keys_read(self.window) // pattern.cols)
+        return blocks, math.ceil(blocks * pattern.density)
+
+    @property
+    def score_map_bits(self) -> int:
+        """Bits that say which blocks of scores attention keeps, for each head and piece."""
+        pattern = self.pattern
+        if self.kind != "attention" or pattern.kind != "block" or pattern.is_full:
+            return 0
+        rows = ((-(-s.new_tokens // pattern.rows), s) for s in self.segments)
+        return self.heads * sum(count * self._key_blocks(s)[0] * s.multiplicity for count, s in rows)
+
+    @property
     def weight_copies(self) -> int:
         """Weight matrices that a GEMM reads: one, or one for each piece."""
         return self.pieces if self.per_segment_weights else 1
@@ -213,9 +281,19 @@ class Operator:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of parameters read in one iteration, group scales included."""
-        matrix = stored_bytes(self.weight_elements - self.bias_elements, dtype(self.weight).bits, self.weight_group)
-        return matrix + stored_bytes(self.bias_elements, max(_BIAS_BITS_MIN, dtype(self.out).bits))
+        """Bytes of parameters read in one iteration, scales and the index of a sparsity pattern included."""
+        bias = stored_bytes(self.bias_elements, max(_BIAS_BITS_MIN, dtype(self.out).bits))
+        return -(-self._matrix_bits // 8) + bias
+
+    @property
+    def _matrix_bits(self) -> int:
+        """Bits of parameters without biases; of a compressed matrix the share that is not on the chip yet."""
+        form, elements = dtype(self.weight), self.weight_elements - self.bias_elements
+        if self.kind != "gemm" or not elements or self.pattern.is_full:
+            left = elements - self.cached_weights
+            return element_bits(left, form) + scale_bits(left, form, self.weight_group)
+        bits = self.pattern.stored_bits(self.k, self.n, self.weight_copies, form, self.weight_group)
+        return -(-bits * (elements - self.cached_weights) // elements)
 
     @property
     def input_elements(self) -> int:
@@ -238,13 +316,13 @@ class Operator:
 
     @property
     def input_bytes(self) -> int:
-        """Bytes of activations read."""
-        return stored_bytes(self.input_elements, dtype(self.act).bits)
+        """Bytes of activations read, and the map of kept blocks of scores."""
+        return format_bytes(self.input_elements, self.act) + -(-self.score_map_bits // 8)
 
     @property
     def output_bytes(self) -> int:
         """Bytes of activations written."""
-        return stored_bytes(self.output_elements, dtype(self.out).bits)
+        return format_bytes(self.output_elements, self.out)
 
     @property
     def kv_read_bytes(self) -> int:
@@ -252,21 +330,19 @@ class Operator:
 
         Scan: the state of every request, once.
         """
-        bits = dtype(self.kv).bits
         if self.kind == "scan":
-            return stored_bytes(self.pieces * self.kv_width, bits, self.kv_group)
+            return format_bytes(self.pieces * self.kv_width, self.kv, self.kv_group)
         if self.kind != "attention":
             return 0
-        past = sum(max(0, s.keys_read(self.window) - s.new_tokens) * s.multiplicity for s in self.segments)
-        return stored_bytes(past * self.kv_width, bits, self.kv_group)
+        past = sum(max(0, self.keys(s) - s.new_tokens) * s.multiplicity for s in self.segments)
+        return format_bytes(past * self.kv_width, self.kv, self.kv_group)
 
     @property
     def kv_write_bytes(self) -> int:
         """Bytes appended to the KV cache; scan: the state written back."""
-        bits = dtype(self.kv).bits
         if self.kind == "scan":
             return self.kv_read_bytes
-        return stored_bytes(self.tokens * self.kv_width, bits, self.kv_group) if self.kind == "attention" else 0
+        return format_bytes(self.tokens * self.kv_width, self.kv, self.kv_group) if self.kind == "attention" else 0
 
 
 @dataclass(frozen=True)
@@ -294,6 +370,11 @@ class Trace:
     def macs(self) -> int:
         """Multiply-accumulates, all iterations."""
         return self._sum("macs")
+
+    @cached_property
+    def effective_macs(self) -> int:
+        """Multiply-accumulates that sparsity leaves, all iterations."""
+        return self._sum("effective_macs")
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from workloads.dtypes import dtype, stored_bytes
+from workloads.dtypes import dtype, element_bits
 from workloads.errors import ChipsmithError, nearest
 from workloads.trace import DERIVED, KINDS, PHASES, ROLES, Block, Operator, Tensor, Trace
+from workloads.transforms.patterns import parse_pattern
 
 LIMIT = 2**62  # counts of one row stay a factor of two below what 64-bit kernels hold
 COLLECTIVES = ("all_gather", "all_reduce", "all_to_all", "reduce_scatter")
@@ -23,8 +23,6 @@ _AT_LEAST_ONE: dict[str, tuple[str, ...]] = {
 _VECTOR = ("width_in", "width_out")
 _SIZES = ("k", "n", "heads", "kv_heads", "qk_dim", "v_dim", "kv_width", "window")
 _MORE_SIZES = ("width_in", "width_out", "param_width", "weight_group", "kv_group")
-_DENSITY = r"@(0?\.\d+|1(\.0*)?)"
-_SPARSITY = re.compile(rf"dense|\d+:\d+|block:\d+x\d+{_DENSITY}|unstructured{_DENSITY}")
 # Kinds whose inputs must hold at least what the row reads; others gather rows, or get them from other ranks.
 _READ_WHOLE = ("gemm", "attention", "norm", "softmax", "scan")
 
@@ -96,7 +94,8 @@ def _check_tensor(number: int, tensor: Tensor, rows: int) -> None:
     form = dtype(tensor.dtype, f"{where}.dtype")
     if not _whole(tensor.elements, 0):
         raise ChipsmithError(f"{where}.elements", tensor.elements, "legal: 0 or more")
-    least = stored_bytes(tensor.elements, form.bits)
+    # weights may be compressed: the row that reads them knows their pattern, the tensor does not
+    least = min(1, tensor.elements) if tensor.role == "weight" else -(-element_bits(tensor.elements, form) // 8)
     if not _whole(tensor.bytes, least):
         raise ChipsmithError(f"{where}.bytes", tensor.bytes, f"legal: at least {least}, what its elements take")
     for field, value in (("producer", tensor.producer), ("last_use", tensor.last_use)):
@@ -114,9 +113,15 @@ def _check_operator(row: int, op: Operator) -> None:
     _check_segments(row, op)
     _check_sizes(row, op)
     _check_function(row, op)
-    if not _SPARSITY.fullmatch(op.sparsity):
-        legal = "legal: dense, N:M, block:RxC@density, unstructured@density"
-        raise ChipsmithError(_where(row, op, "sparsity"), op.sparsity, legal)
+    for pattern in ("sparsity", "act_sparsity"):
+        parse_pattern(getattr(op, pattern), _where(row, op, pattern))
+    _check_cached(row, op)
+
+
+def _check_cached(row: int, op: Operator) -> None:
+    most = op.weight_elements - op.bias_elements if op.kind == "gemm" else 0
+    if not _whole(op.cached_weights, 0) or op.cached_weights > most:
+        raise ChipsmithError(_where(row, op, "cached_weights"), op.cached_weights, f"legal: 0 to {most}")
 
 
 def _check_segments(row: int, op: Operator) -> None:

@@ -18,7 +18,7 @@ from workloads.errors import ChipsmithError
 from workloads.trace import Block, Operator, Segment, Tensor, Trace
 from workloads.trace_io import read_trace, write_trace
 
-ENDINGS = (".parquet", ".jsonl")
+ENDINGS = (".parquet", ".jsonl", ".et")
 COUNT = st.integers(0, 1 << 20)
 FORMS = st.sampled_from(sorted(DTYPES))
 TEXT = st.text(max_size=8)
@@ -171,9 +171,9 @@ def test_files_that_are_no_traces(tmp_path: Path) -> None:
         assert refusal(tmp_path / name) == text
     pq.write_table(pa.table({"k": [1]}), tmp_path / "f.parquet")
     assert refusal(tmp_path / "f.parquet") == "FILE; no trace: its metadata hold no 'chipsmith_trace'"
-    text = "trace file: got 'x.csv'; legal: a name that ends in .parquet or .jsonl"
+    text = "trace file: got 'x.txt'; legal: a name that ends in .parquet, .jsonl, .et (Chakra) or .csv (GEMM list)"
     with pytest.raises(ChipsmithError) as caught:
-        read_trace("x.csv")
+        read_trace("x.txt")
     assert str(caught.value) == text
 
 

@@ -1,0 +1,1 @@
+"""Formats of other tools: protobuf wire format, Chakra nodes, GEMM lists."""

@@ -81,9 +81,10 @@ class StudyResults:
     @property
     def trials(self) -> pd.DataFrame:
         """Every design: number, population, parameters, measures, status, reason, feasible, violation."""
-        return self._frame(np.arange(len(self)))
+        return self.frame(np.arange(len(self)))
 
-    def _frame(self, numbers: Numbers) -> pd.DataFrame:
+    def frame(self, numbers: Numbers) -> pd.DataFrame:
+        """Some designs as a table, see :attr:`trials`."""
         import pandas as pd  # half a second: imported by those who want a table
 
         rows = self._ledger.rows
@@ -97,6 +98,15 @@ class StudyResults:
         columns["feasible"] = rows.violation[numbers] == 0
         columns["violation"] = np.where(np.isinf(rows.violation), np.nan, rows.violation)[numbers]
         return pd.DataFrame(columns)
+
+    def columns(self, numbers: Numbers) -> dict[str, list[Any]]:
+        """Values of every varied field, linked ones included, by path: one plain Python value a design."""
+        index = self._ledger.rows.index[numbers]
+        return {
+            path: [p.values[i] for i in index[:, j].tolist()]
+            for j, p in enumerate(self.description.parameters)
+            for path in p.paths
+        }
 
     def design(self, number: int) -> dict[str, Any]:
         """One design as field path to value, linked fields included.
@@ -126,7 +136,7 @@ class StudyResults:
                 objectives overlap, directly or through a third design.
         """
         numbers = self.front_numbers
-        frame = self._frame(numbers).drop(columns=["status", "reason", "feasible", "violation"])
+        frame = self.frame(numbers).drop(columns=["status", "reason", "feasible", "violation"])
         if tie_pct is not None:
             frame["tie"] = tie_groups(self._ledger.minimised(numbers), self._tolerance(tie_pct))
         return frame

@@ -57,7 +57,7 @@ class Gp(OptunaSearch):
     def stand_in(self, values: Floats, violation: Floats) -> tuple[Floats, Floats]:
         """Logarithms; what is missing becomes the worst that was told so far."""
         logs = np.arcsinh(values / _SMALLEST)
-        known = np.isfinite(logs).all(axis=1)
+        known = np.asarray(np.isfinite(logs).all(axis=1), dtype=np.bool_)
         if known.any():
             first = not self.worst.any()
             best = logs[known].max(axis=0)

@@ -120,6 +120,14 @@ class StudyResults:
         parameters = self.description.parameters
         return {path: p.values[int(i)] for p, i in zip(parameters, row, strict=True) for path in p.paths}
 
+    def chip(self, number: int) -> Chip:
+        """One design as a checked chip.
+
+        Raises:
+            ChipsmithError: there is no such design.
+        """
+        return self.base.with_fields(self.design(number))
+
     @property
     def front_numbers(self) -> Numbers:
         """Design numbers of the Pareto front, best first in the first objective."""
@@ -198,13 +206,13 @@ class StudyResults:
         """Hypervolume after so many designs: counts, shape (k,), and values, shape (k,), never falling.
 
         Args:
-            points: at most so many counts, evenly spaced.
+            points: about so many counts, evenly spaced, and half as many by factors, for a logarithmic axis.
             names: measures that span the volume; None = the objectives.
             reference: reference point in those, as quantities to minimise; None = the study's own.
         """
         names = self.description.objectives if names is None else names
         point = self._reference if reference is None else reference
-        counts = np.unique(np.linspace(0, len(self), points + 1).astype(np.int64))[1:]
+        counts = _counts(len(self), points)
         if point is None:
             return counts, np.zeros(len(counts))
         values = []
@@ -222,6 +230,13 @@ class StudyResults:
             return self._given_reference
         stored = self._store.get("_reference")
         return None if stored is None else parsed_point(stored)
+
+
+def _counts(n: int, points: int) -> Numbers:
+    evenly = np.linspace(0, n, points + 1)
+    by_factors = np.geomspace(1, max(n, 1), points // 2 + 1)
+    counts = np.unique(np.concatenate([evenly, by_factors]).astype(np.int64))
+    return counts[(counts > 0) & (counts <= n)]
 
 
 def parsed_point(text: str) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dse.objectives import Floats
 from dse.plan import Plan, make_plan
 from dse.quality import QualityTable
+from dse.samplers.sobol import indices_of
 from dse.space import Index, Space
 from dse.workload import Evaluator, Workload
 from workloads.errors import ChipsmithError, MissingToolError
@@ -212,8 +213,7 @@ def _saltelli(space: Space, base_samples: int, seed: int) -> Index:
     points: Floats = import_module("SALib.sample.sobol").sample(
         _problem(count), base_samples, calc_second_order=False, seed=np.random.default_rng(seed)
     )
-    index: Index = np.floor(points * np.asarray(space.cardinalities)).astype(np.int64)
-    return index
+    return indices_of(space, points)
 
 
 def _indices(values: Floats, seed: int) -> tuple[Floats, Floats, Floats, Floats]:

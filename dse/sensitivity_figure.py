@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PER_ROW = 4
 _LIGHT = "#9cc4d6"
+_CAPTION = "share of the variance (Sobol' index) with its 95 % interval; arrows: which way the measure goes as the parameter grows"
 
 
 def ranked(result: Sensitivity) -> tuple[str, ...]:
@@ -39,7 +40,7 @@ def sensitivity_figure(result: Sensitivity, path: str | Path) -> None:
         for axes in panels[len(result.measures) :]:
             axes.set_visible(False)
         panels[0].legend(frameon=False, fontsize=8, loc="lower right")
-        figure.supxlabel("share of the variance (Sobol' index, 95 % interval)", fontsize=9.5, color=INK)
+        figure.supxlabel(_CAPTION, fontsize=9, color=INK)
         title(panels[0], f"{result.chip} · {result.work}", _subtitle(result), result.warning)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ from chipsmith.workload_args import add_workload_arguments, trace_of
 from workloads.errors import ChipsmithError
 
 if TYPE_CHECKING:
+    from dse.quality import QualityTable
+    from dse.space import Space
     from dse.study import Progress, Study
     from dse.verify import Verification
     from dse.workload import Workload
@@ -32,15 +34,24 @@ _INTERRUPTED, _MISSED = 130, 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``explore``."""
-    parser.add_argument("space", metavar="SPACE", help="the parameters that vary: npu, edge, memory, or a YAML file")
-    parser.add_argument("--chip", help="preset or chip file, instead of the one that the space names")
-    add_workload_arguments(parser)
-    _add_work(parser)
+    add_space_arguments(parser)
+    add_work_arguments(parser)
     _add_search(parser)
     _add_files(parser)
 
 
-def _add_work(parser: argparse.ArgumentParser) -> None:
+def add_space_arguments(parser: argparse.ArgumentParser) -> None:
+    """The space, the chip that it varies, and how formats of unequal accuracy are judged."""
+    parser.add_argument("space", metavar="SPACE", help="the parameters that vary: npu, edge, memory, or a YAML file")
+    parser.add_argument("--chip", help="preset or chip file, instead of the one that the space names")
+    parser.add_argument("--quality", metavar="TABLE", help="quality table: a shipped one's name, or FILE.csv (number "
+                        "formats to perplexity or accuracy, with source)")  # fmt: skip
+    parser.add_argument("--iso-quality", default="required", help="none: compare formats without judging accuracy")
+
+
+def add_work_arguments(parser: argparse.ArgumentParser) -> None:
+    """The workload: one phase or both, and the fidelity."""
+    add_workload_arguments(parser)
     group = parser.add_argument_group("more about the workload")
     group.add_argument("--prompt", type=int, metavar="TOKENS", help="also a prefill of this length (gives ttft_s)")
     group.add_argument("--output", type=int, default=1, metavar="TOKENS",
@@ -53,14 +64,12 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--objectives", default="area_mm2,tpot_s", help="names with commas (default area_mm2,tpot_s)")
     group.add_argument("--constraint", action="append", default=[], metavar="TEXT",
                        help="e.g. 'area_mm2 <= 600' or 'engines.npu.rows <= engines.npu.cols'; repeatable")  # fmt: skip
-    group.add_argument("--sampler", default="nsga2", help="nsga2 (default), exhaustive, random, sobol or tpe")
+    group.add_argument("--sampler", default="nsga2", help="nsga2 (default), exhaustive, random, sobol, qmc, tpe or gp")
     group.add_argument("--budget", type=int, metavar="N",
                        help=f"designs in all (default {_DEFAULT_BUDGET}; exhaustive: all)")  # fmt: skip
     group.add_argument("--budget-s", type=float, metavar="S", help="seconds")
     group.add_argument("--population", type=int, default=0, metavar="N", help="designs evaluated together")
     group.add_argument("--seed", type=int, default=0, help="default 0")
-    group.add_argument("--quality", metavar="FILE.csv", help="quality table: number formats to perplexity, with source")
-    group.add_argument("--iso-quality", default="required", help="none: compare formats without judging accuracy")
     group.add_argument("--tie-pct", type=float, metavar="PCT",
                        help="error interval for ties (default: what validation gives each objective)")  # fmt: skip
 
@@ -70,6 +79,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--study", metavar="FILE.db", help="keep every design in this SQLite file")
     group.add_argument("--resume", action="store_true", help="go on with the study in --study")
     group.add_argument("--figure", metavar="FILE.png", help="draw the front")
+    group.add_argument("--parallel", metavar="FILE.png", help="draw parallel coordinates")
+    group.add_argument("--report", metavar="FILE.html", help="write an interactive report, one file")
     group.add_argument("--trials", metavar="FILE.csv", help="write every design")
 
 
@@ -77,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     """Search, verify the front, print it."""
     if args.resume and args.study is None:
         raise ChipsmithError("--resume", None, "name the study with --study FILE.db")
-    _check_files(args)
+    check_files((args.figure, args.parallel), (args.trials, args.report))
     with _study(args) as study:
         try:
             _search(study, args)
@@ -88,51 +99,85 @@ def run(args: argparse.Namespace) -> int:
         if len(study.front_numbers) == 0:
             return _nothing(study, args)
         verification = study.verify_front()
-        if args.figure:
-            from dse.figures import pareto_figure
-
-            pareto_figure(study, args.figure)
+        _draw(study, verification, args)
         found = summary(study, verification, args.tie_pct)
         emit(found, lambda: as_text(found), args)
     return _verdict(verification)
 
 
-def _check_files(args: argparse.Namespace) -> None:
-    """Make the folders of the results; what cannot be written is found out before the search."""
+def _draw(study: Study, verification: Verification, args: argparse.Namespace) -> None:
     if args.figure:
-        from dse.drawing import check_picture
+        from dse.figures import pareto_figure
 
-        check_picture(args.figure)
-    for path in filter(None, (args.figure, args.trials)):
+        pareto_figure(study, args.figure)
+    if args.parallel:
+        from dse.parallel import parallel_figure
+
+        parallel_figure(study, args.parallel)
+    if args.report:
+        from chipsmith.report import write_study_report
+
+        write_study_report(study, args.report, verification)
+
+
+def check_files(pictures: Sequence[str | None] = (), files: Sequence[str | None] = ()) -> None:
+    """Make the folders of the results; what cannot be written is found out before any work.
+
+    Raises:
+        ChipsmithError: a picture of an unknown format, a folder that cannot be made.
+    """
+    from dse.drawing import check_picture
+
+    for path in filter(None, pictures):
+        check_picture(path)
+    for path in filter(None, (*pictures, *files)):
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ChipsmithError(path, None, f"cannot be written: {error.strerror}") from None
 
 
-def _study(args: argparse.Namespace) -> Study:
+def names_of(text: str) -> list[str]:
+    """Names with commas between them."""
+    return [name.strip() for name in text.split(",")]
+
+
+def space_of(args: argparse.Namespace) -> Space:
+    """The space that the arguments name, over their chip."""
     from dse.space import Space
-    from dse.study import Study
     from models.chip import load_chip
 
-    base = load_chip(args.chip) if args.chip else None
+    return Space.from_yaml(args.space, load_chip(args.chip) if args.chip else None)
+
+
+def quality_of(args: argparse.Namespace) -> QualityTable | None:
+    """The quality table that the arguments name."""
+    from dse.quality import load_quality
+
+    return load_quality(args.quality) if args.quality else None
+
+
+def _study(args: argparse.Namespace) -> Study:
+    from dse.study import Study
+
     return Study(
-        Space.from_yaml(args.space, base),
-        _workload(args),
-        [name.strip() for name in args.objectives.split(",")],
+        space_of(args),
+        workload_of(args),
+        names_of(args.objectives),
         args.constraint,
         args.sampler,
         args.study,
         args.seed,
         iso_quality=args.iso_quality,
-        quality=args.quality,
+        quality=quality_of(args),
         population=args.population,
         fidelity=args.fidelity,
         resume=args.resume,
     )
 
 
-def _workload(args: argparse.Namespace) -> Workload:
+def workload_of(args: argparse.Namespace) -> Workload:
+    """The workload that the arguments describe: prefill, decode, or both."""
     from dse.workload import Workload
 
     main = trace_of(args)
@@ -232,14 +277,32 @@ def summary(study: Study, verification: Verification, tie_pct: float | None) -> 
 
 def as_text(found: Mapping[str, Any]) -> str:
     """The front as a table, then what to know about it."""
-    front = found["front"]
+    front = front_table(found["front"], found["parameters"], found["objectives"])
+    return "\n".join([*front, *_notes(found)])
+
+
+def front_table(
+    front: Sequence[Mapping[str, Any]],
+    parameters: Sequence[str],
+    objectives: Sequence[str],
+    first: Sequence[str] = ("number",),
+    last: Sequence[str] = ("tie", "difference"),
+    what: str = "Pareto front",
+) -> list[str]:
+    """Lines of a table of designs, at most ``_ROWS`` of them, and of how many there are.
+
+    Args:
+        front: designs, best first.
+        parameters, objectives: columns; parameters are shortened where that leaves no doubt.
+        first, last: columns before and after these, where the designs have them.
+        what: what the designs are.
+    """
     shown = _spread(front)
-    names = {path: path.rpartition(".")[2] if _unique(path, found["parameters"]) else path
-             for path in found["parameters"]}  # fmt: skip
-    columns = ["number", *found["parameters"], *found["objectives"], "tie", "difference"]
+    names = {path: path.rpartition(".")[2] if _unique(path, parameters) else path for path in parameters}
+    columns = [*first, *parameters, *objectives, *last]
     rows = [{names.get(c, c): row[c] for c in columns if c in row} for row in shown]
     left_out = f" ({len(shown)} of them above; --format json has all)" if len(shown) < len(front) else ""
-    return "\n".join([table(rows), "", f"Pareto front: {len(front)} designs{left_out}", *_notes(found)])
+    return [table(rows), "", f"{what}: {len(front)} designs{left_out}"]
 
 
 def _notes(found: Mapping[str, Any]) -> list[str]:
@@ -249,14 +312,15 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
         f"{found['study']['sampler']}, seed {found['study']['seed']}",
         f"hypervolume   {found['hypervolume']:.6g} of the box up to {reference}",
         f"verification  every design of the front simulated again: largest difference {found['largest_difference']:g}",
-        f"ties          {_tie_text(found)}",
+        f"ties          {tie_text(found)}",
     ]
     if found["unchecked_quality"]:
         lines.append("quality       NOT CHECKED: number formats vary and accuracy was not judged (--iso-quality none)")
     return lines
 
 
-def _tie_text(found: Mapping[str, Any]) -> str:
+def tie_text(found: Mapping[str, Any]) -> str:
+    """How far the designs of a front can be told apart, in words."""
     intervals = found["interval_pct"]
     if not intervals:
         return "no error interval is known for these objectives (--tie-pct sets one)"
@@ -267,12 +331,12 @@ def _tie_text(found: Mapping[str, Any]) -> str:
     return f"{groups} groups at {words}; {found['contenders']:,} dominated designs can't be told from the front{exact}"
 
 
-def _unique(path: str, paths: list[str]) -> bool:
+def _unique(path: str, paths: Sequence[str]) -> bool:
     tail = path.rpartition(".")[2]
     return sum(other.rpartition(".")[2] == tail for other in paths) == 1
 
 
-def _spread(front: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _spread(front: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """At most ``_ROWS`` rows, the ends included."""
     if len(front) <= _ROWS:
         return front

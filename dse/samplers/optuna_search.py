@@ -1,4 +1,4 @@
-"""Optuna's samplers behind the contract of dse/samplers/base.py: what TPE, GP and QMC have in common."""
+"""Optuna's samplers behind the contract of dse/samplers/base.py: what TPE and GP have in common."""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from dse.objectives import Floats
 from dse.samplers.base import Problem
 from dse.samplers.random_search import RandomSearch
-from dse.space import Index
+from dse.space import Index, Space
 
 
 class Sobol(RandomSearch):
@@ -23,9 +24,13 @@ class Sobol(RandomSearch):
 
     def draw(self, n: int) -> Index:
         """The next points of the sequence as indices; a power of two of them, which keeps it balanced."""
-        points = self.sequence.random(1 << max(0, n - 1).bit_length())
-        index: Index = np.floor(points * np.asarray(self.problem.space.cardinalities)).astype(np.int64)
-        return index
+        return indices_of(self.problem.space, self.sequence.random(1 << max(0, n - 1).bit_length()))
+
+
+def indices_of(space: Space, points: Floats) -> Index:
+    """Value indices of points in [0, 1), shape (n, parameters)."""
+    index: Index = np.floor(points * np.asarray(space.cardinalities)).astype(np.int64)
+    return index
 
 
 SAMPLER = Sobol

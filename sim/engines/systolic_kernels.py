@@ -118,6 +118,8 @@ def _stream_tile(p: Any, dataflow: int, tile: int) -> tuple[int, int]:
     if tile <= 0:
         return 0, 0
     chunk = _chunk(p, dataflow, tile)
+    if chunk == tile:
+        return _step(p, dataflow, tile), 1
     full = int(tile / chunk)  # exact below 2**52, and faster than integer division
     rest = tile - full * chunk
     cycles = full * _step(p, dataflow, chunk)
@@ -139,6 +141,8 @@ def _axis(p: Any, dataflow: int, unit: int, size: int, tile: int) -> tuple[int, 
         total = (tiles - 1) * full + _cd(edge, unit)
         return tiles, total, full, total, full
     full_cycles, full_passes = _stream_tile(p, dataflow, tile)
+    if edge == tile:
+        return tiles, tiles * full_cycles, full_cycles, tiles * full_passes, full_passes
     edge_cycles, edge_passes = _stream_tile(p, dataflow, edge)
     rest = tiles - 1
     return tiles, rest * full_cycles + edge_cycles, full_cycles, rest * full_passes + edge_passes, full_passes
@@ -179,26 +183,31 @@ def _fits(op: Any, q: Any, p: Any, tiles_m: int, tiles_n: int) -> int:
 
 
 @kernel
-def _traffic(op: Any, q: Any, p: Any, tiles_m: int, tiles_k: int, tiles_n: int) -> tuple[int, int, int]:
-    """Memory bytes of one piece: (activations read, weights read, results written)."""
-    reads_a = tiles_n
-    reads_w = tiles_m
-    if q["keep"] == KEEP_ACT:
-        reads_a = min(q["grid_n"], tiles_n)
-    elif q["keep"] == KEEP_WEIGHT:
-        reads_w = min(q["grid_m"], tiles_m)
-    request = p["request_bytes"]
-    k, tk = op["k"], q["tile_k"]
-    act = spanned_bytes(op["m"], k * op["a_bits"], tk * op["a_bits"], tiles_k, request)
-    plain = op["w_bytes"]  # group scales included
-    weight = plain + spanned_bytes(op["n"], k * op["w_bits"], tk * op["w_bits"], tiles_k, request)
-    weight -= (op["n"] * k * op["w_bits"] + 7) // 8
-    out = (op["m"] * op["n"] * op["o_bits"] + 7) // 8
+def gemm_depth(op: Any, q: Any, p: Any) -> Any:
+    """What the dataflow and the k tile alone decide, so that a search computes it once for all other choices.
+
+    Returns:
+        (k axis as :func:`_axis` returns it, bytes of all activations, of all weights, of all results of one piece).
+    """
+    k, tile_k, request = op["k"], q["tile_k"], p["request_bytes"]
+    axis = _axis(p, q["dataflow"], _units(p, q["dataflow"])[1], k, tile_k)
+    acts = spanned_bytes(op["m"], k * op["a_bits"], tile_k * op["a_bits"], axis[0], request)
+    weights = op["w_bytes"] + spanned_bytes(op["n"], k * op["w_bits"], tile_k * op["w_bits"], axis[0], request)
+    weights -= (op["n"] * k * op["w_bits"] + 7) // 8  # group scales stay included
+    results = (op["m"] * op["n"] * op["o_bits"] + 7) // 8
     if p["store_by_block"] != 0:
         blocks = _cd(op["n"], p["cols"])
         last = op["n"] - (blocks - 1) * p["cols"]
-        out = block_store_bytes(op["m"], blocks, p["cols"] * op["o_bits"], last * op["o_bits"], request)
-    return reads_a * act, reads_w * weight, out
+        results = block_store_bytes(op["m"], blocks, p["cols"] * op["o_bits"], last * op["o_bits"], request)
+    return axis, acts, weights, results
+
+
+@kernel
+def operand_reads(q: Any, tiles_m: int, tiles_n: int) -> tuple[int, int]:
+    """How often all activations and all weights are read from memory."""
+    reads_a = min(q["grid_n"], tiles_n) if q["keep"] == KEEP_ACT else tiles_n
+    reads_w = min(q["grid_m"], tiles_m) if q["keep"] == KEEP_WEIGHT else tiles_m
+    return reads_a, reads_w
 
 
 @kernel
@@ -289,6 +298,7 @@ def _reads(op: Any, p: Any, q: Any, m: Any, n: Any, out: Any) -> None:
 @kernel
 def _gemm_events(op: Any, p: Any, q: Any, m: Any, k: Any, n: Any, out: Any) -> None:
     """Event counts of all pieces; ``m``, ``k``, ``n`` as :func:`_axis` returns them."""
+    _reads(op, p, q, m, n, out)
     count = op["count"]
     results = op["m"] * op["n"] * count
     writes = results * (k[0] if q["dataflow"] == OS else k[1])
@@ -306,13 +316,12 @@ def _gemm_events(op: Any, p: Any, q: Any, m: Any, k: Any, n: Any, out: Any) -> N
 
 
 @kernel
-def _axes(op: Any, q: Any, p: Any) -> Any:
-    """The three dimensions as :func:`_axis` cuts them: m, k, n."""
-    unit_m, unit_k, unit_n = _units(p, q["dataflow"])
+def _faces(op: Any, q: Any, p: Any) -> Any:
+    """The dimensions of the result as :func:`_axis` cuts them: m, n."""
+    unit_m, _, unit_n = _units(p, q["dataflow"])
     m = _axis(p, q["dataflow"], unit_m, op["m"], q["tile_m"])
-    k = _axis(p, q["dataflow"], unit_k, op["k"], q["tile_k"])
     n = _axis(p, q["dataflow"], unit_n, op["n"], q["tile_n"])
-    return m, k, n
+    return m, n
 
 
 @kernel
@@ -324,31 +333,38 @@ def _legal(q: Any, p: Any) -> bool:
 
 
 @kernel
-def gemm_cost(op: Any, q: Any, p: Any, out: Any) -> int:
+def gemm_cost(op: Any, q: Any, p: Any, depth: Any, out: Any) -> int:
     """Cycles and memory traffic of a GEMM at fidelity ``tile``, without the other events: what a search compares.
 
-    Fills ``cycles``, ``fixed``, ``busy``, ``memory``, ``sram``, ``dram_*_bytes``, ``act_reads`` and
-    ``weight_reads``. Arguments and status as :func:`gemm_tile`.
+    Fills ``cycles``, ``fixed``, ``busy``, ``memory``, ``sram`` and ``dram_*_bytes``; where SRAM ports limit the
+    array, all events. ``depth`` is what :func:`gemm_depth` returns; other arguments and status as :func:`gemm_tile`.
     """
     if not _legal(q, p):
         return BAD_MAPPING
-    m, k, n = _axes(op, q, p)
+    m, n = _faces(op, q, p)
     status = _fits(op, q, p, _cd(m[0], q["grid_m"]), _cd(n[0], q["grid_n"]))
     if status != OK:
         return status
-    acts, weights, results = _traffic(op, q, p, m[0], k[0], n[0])
+    k, acts, weights, results = depth
+    reads_a, reads_w = operand_reads(q, m[0], n[0])
     count = op["count"]
-    out["dram_read_bytes"] = (acts + weights) * count
+    out["dram_read_bytes"] = (reads_a * acts + reads_w * weights) * count
     out["dram_write_bytes"] = results * count
-    _reads(op, p, q, m, n, out)
     work, active = _critical(q, p["cores"], count, (m[0], m[1], m[2]), (n[0], n[1], n[2]))
     work = _cd(work * k[1], p["arrays"])
     efficiency = stream_efficiency(p["efficiency"], p["interference"], active)
-    out["memory"] = (acts + weights + results) * count / efficiency
+    out["memory"] = (out["dram_read_bytes"] + out["dram_write_bytes"]) / efficiency
     if p["spad_port_bytes"] > 0:
         _gemm_events(op, p, q, m, k, n, out)
         out["sram"] = out["sram_read_bytes"] / p["cores"]
-    return _compose(op, q, p, work, active, efficiency, out)
+    return _compose(op, q, p, work, active, efficiency, m[1] if m[0] == 1 else m[2], out)
+
+
+@kernel
+def gemm_reads(op: Any, q: Any, p: Any, out: Any) -> None:
+    """Fill ``act_reads`` and ``weight_reads``: the operand words that the arrays read from SRAM, all pieces."""
+    m, n = _faces(op, q, p)
+    _reads(op, p, q, m, n, out)
 
 
 @kernel
@@ -361,10 +377,13 @@ def gemm_tile(op: Any, q: Any, p: Any, out: Any) -> int:
     Returns:
         A status code of sim/demand.py.
     """
-    status = gemm_cost(op, q, p, out)
+    if q["tile_k"] < 1:
+        return BAD_MAPPING
+    depth = gemm_depth(op, q, p)
+    status = gemm_cost(op, q, p, depth, out)
     if status == OK:
-        m, k, n = _axes(op, q, p)
-        _gemm_events(op, p, q, m, k, n, out)
+        m, n = _faces(op, q, p)
+        _gemm_events(op, p, q, m, depth[0], n, out)
     return status
 
 
@@ -376,37 +395,59 @@ def _granule(op: Any, q: Any, p: Any) -> tuple[int, int]:
 
 
 @kernel
-def _compose(op: Any, q: Any, p: Any, work: int, active: int, efficiency: float, out: Any) -> int:
-    """Overlap of the array run with the memory stream (module docstring)."""
+def array_run(op: Any, q: Any, p: Any, work: int) -> int:
+    """Cycles of an array run whose passes take ``work`` cycles: with preload, skew and drain where they overlap."""
+    if p["overlapped"] == 0:
+        return work
+    flow = q["dataflow"]
+    rows, cols = _granule(op, q, p)
+    stream = rows if flow == WS else (min(q["tile_k"], op["k"]) if flow == OS else cols)
+    first_preload = 0 if flow == OS else p["rows"] + p["first_extra"]
+    held = max(stream, p["min_issue"])
+    step = _step(p, flow, stream)
+    return overlapped_cycles(first_preload, work, step, held, p["rows"], p["cols"], HOP, p["mac_pipe"], p["drain"])
+
+
+@kernel
+def _waiting(op: Any, q: Any, p: Any) -> int:
+    """Cycles of the passes that wait for the last load."""
     flow = q["dataflow"]
     rows, cols = _granule(op, q, p)
     tile_k = min(q["tile_k"], op["k"])
-    stream = rows if flow == WS else (tile_k if flow == OS else cols)
-    step = _step(p, flow, stream)
-    first_preload = 0 if flow == OS else p["rows"] + p["first_extra"]
-    waiting = step * (1 if flow == OS else _cd(_cd(tile_k, p["rows"]), p["arrays"]))
-    if p["overlapped"] != 0:
-        held = max(stream, p["min_issue"])
-        run = overlapped_cycles(first_preload, work, step, held, p["rows"], p["cols"], HOP, p["mac_pipe"], p["drain"])
-        tail = overlapped_cycles(
-            first_preload, waiting, step, held, p["rows"], p["cols"], HOP, p["mac_pipe"], p["drain"]
-        )
-    else:
-        run = work
-        tail = waiting
-    run = max(run, tail)
+    step = _step(p, flow, rows if flow == WS else (tile_k if flow == OS else cols))
+    return step * (1 if flow == OS else _cd(_cd(tile_k, p["rows"]), p["arrays"]))
+
+
+@kernel
+def first_and_last(op: Any, q: Any, p: Any, active: int, per_cycle: float) -> tuple[float, float]:
+    """Cycles to load the first block's operands, and to store the last block's results, on every active core.
+
+    ``per_cycle``: bits that memory moves a cycle.
+    """
+    rows, cols = _granule(op, q, p)
+    first = active * min(q["tile_k"], op["k"]) * (rows * op["a_bits"] + cols * op["w_bits"]) / per_cycle
+    return first, active * rows * cols * op["o_bits"] / per_cycle
+
+
+@kernel
+def _compose(op: Any, q: Any, p: Any, work: int, active: int, efficiency: float, pass_m: int, out: Any) -> int:
+    """Overlap of the array run with the memory stream (module docstring); ``pass_m``: cycles or blocks of an m tile."""
+    flow = q["dataflow"]
+    waiting = _waiting(op, q, p)
+    tail = array_run(op, q, p, waiting)
+    run = max(array_run(op, q, p, work), tail)
     per_cycle = efficiency * p["bytes_per_cycle"] * 8
-    first = active * tile_k * (rows * op["a_bits"] + cols * op["w_bits"]) / per_cycle
-    last = active * rows * cols * op["o_bits"] / per_cycle
     memory = out["memory"] / p["bytes_per_cycle"]
     if p["halves"] == 1:
         return _finish(p, out, p["latency"] + memory + run, run)
+    first, last = first_and_last(op, q, p, active, per_cycle)
     tile = min(q["tile_m"], op["m"]) * min(q["tile_n"], op["n"])
     stores = min(active * tile, op["m"] * op["n"] * op["count"]) * op["o_bits"] / per_cycle
     rest = max(0.0, memory - first - stores) + tail
     if flow == WS:
+        tile_k, cols = min(q["tile_k"], op["k"]), min(q["tile_n"], op["n"], p["cols"])
         front = active * tile_k * (min(q["tile_m"], op["m"]) * op["a_bits"] + cols * op["w_bits"]) / per_cycle
-        opening = _cd(_cd(tile_k, p["rows"]) * _stream_tile(p, flow, min(q["tile_m"], op["m"]))[0], p["arrays"])
+        opening = _cd(_cd(tile_k, p["rows"]) * pass_m, p["arrays"])
         rest = max(rest, front - first + run - opening + waiting)
     total = max(memory, first + last + max(float(run), rest))
     return _finish(p, out, p["latency"] + total, run)

@@ -29,12 +29,18 @@ from sim.engines.systolic_kernels import (
     ROUND_ROBIN,
     WS,
     _cd,
+    _step,
     _stream_tile,
     _units,
+    array_run,
     attention_flow,
+    first_and_last,
     gemm_cost,
+    gemm_depth,
+    gemm_reads,
     gemm_tile,
     gemmini_mapping,
+    operand_reads,
     price_given,
 )
 from sim.memory.stream import stream_efficiency
@@ -116,51 +122,83 @@ def _work_floor(op: Any, p: Any, dataflow: int) -> float:
 
 
 @kernel
-def _floor(op: Any, q: Any, p: Any, work: float, per_cycle: float) -> float:
-    """Cycles that no mapping with these tile sizes can beat: work without edges, traffic without latency."""
-    reads_a = _cd(op["n"], q["tile_n"])
-    reads_w = _cd(op["m"], q["tile_m"])
-    if q["keep"] == KEEP_ACT:
-        reads_a = min(reads_a, q["grid_n"])
-    elif q["keep"] == KEEP_WEIGHT:
-        reads_w = min(reads_w, q["grid_m"])
-    bits = reads_a * op["m"] * op["k"] * op["a_bits"] + op["m"] * op["n"] * op["o_bits"]
-    moved = (bits / 8 + reads_w * op["w_bytes"]) * op["count"]
-    return max(work, moved / per_cycle)
+def _even_work(op: Any, q: Any, p: Any, depth: Any) -> int:
+    """Array cycles of the busiest core, at least: blocks and rows shared as evenly as the core grid allows."""
+    flow, count = q["dataflow"], op["count"]
+    unit_m, _, unit_n = _units(p, flow)
+    along_m = _cd(op["m"], unit_m) if unit_m > 0 else op["m"]
+    along_n = _cd(op["n"], unit_n) if unit_n > 0 else op["n"]
+    if q["deal"] == ROUND_ROBIN:
+        share_m, share_n = along_m, along_n
+    else:
+        share_m, share_n = _cd(along_m * count, q["grid_m"]), _cd(along_n, q["grid_n"])
+    if unit_m == 0:
+        share_m = _streamed(p, flow, share_m)
+    elif unit_n == 0:
+        share_n = _streamed(p, flow, share_n)
+    work = share_m * share_n * depth[0][1]
+    if q["deal"] == ROUND_ROBIN:
+        work = _cd(work * count, p["cores"])
+    return _cd(work, p["arrays"])
 
 
 @kernel
-def _better(out: Any, best: Any) -> bool:
-    """Fewer cycles; among equals less memory traffic, then less SRAM traffic."""
-    if out["cycles"] != best["cycles"]:
-        return bool(out["cycles"] < best["cycles"])
+def _streamed(p: Any, dataflow: int, size: int) -> int:
+    """Cycles to stream ``size`` rows through one stationary block, in however many passes, at least."""
+    reuse = p["reuse_rows"] if dataflow == WS else 0
+    passes = _cd(size, reuse) if reuse > 0 else 1
+    least = _step(p, dataflow, 0) * passes
+    return size + least if p["overlapped"] == 0 else max(size, least)
+
+
+@kernel
+def _moving(op: Any, p: Any, depth: Any, reads_a: int, reads_w: int, efficiency: float) -> float:
+    """Cycles to move all operands and results."""
+    moved = (reads_a * depth[1] + reads_w * depth[2] + depth[3]) * op["count"]
+    return moved / (efficiency * p["bytes_per_cycle"])
+
+
+@kernel
+def _floor(op: Any, q: Any, p: Any, depth: Any, work: int) -> float:
+    """Cycles that the mapping in ``q`` cannot beat; ``work`` = :func:`_even_work` of its dataflow, grid and deal."""
+    tiles_m, tiles_n = _cd(op["m"], q["tile_m"]), _cd(op["n"], q["tile_n"])
+    reads_a, reads_w = operand_reads(q, tiles_m, tiles_n)
+    active = min(p["cores"], op["count"] * tiles_m * tiles_n)
+    if q["deal"] == GRID:
+        active = min(q["grid_m"], op["count"] * tiles_m) * min(q["grid_n"], tiles_n)
+    efficiency = stream_efficiency(p["efficiency"], p["interference"], active)
+    moving = _moving(op, p, depth, reads_a, reads_w, efficiency)
+    first, last = first_and_last(op, q, p, active, efficiency * p["bytes_per_cycle"] * 8)
+    return p["latency"] + max(moving, first + last + array_run(op, q, p, work))
+
+
+@kernel
+def _same_cost(op: Any, q: Any, p: Any, out: Any, best_q: Any, best: Any) -> bool:
+    """Whether a mapping as fast as the best has less memory traffic, or as much and less SRAM traffic."""
     moved = out["dram_read_bytes"] + out["dram_write_bytes"]
     least = best["dram_read_bytes"] + best["dram_write_bytes"]
     if moved != least:
         return bool(moved < least)
+    gemm_reads(op, q, p, out)
+    gemm_reads(op, best_q, p, best)
     return bool(out["act_reads"] + out["weight_reads"] < best["act_reads"] + best["weight_reads"])
 
 
 @kernel
-def _copy_compared(source: Any, target: Any) -> None:
-    """Copy what :func:`_better` looks at."""
-    target["cycles"] = source["cycles"]
-    target["dram_read_bytes"] = source["dram_read_bytes"]
-    target["dram_write_bytes"] = source["dram_write_bytes"]
-    target["act_reads"] = source["act_reads"]
-    target["weight_reads"] = source["weight_reads"]
-
-
-@kernel
-def _try(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
+def _try(op: Any, q: Any, p: Any, depth: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
     """Price the mapping in ``q``; keep it where it beats the best. Returns whether any is kept."""
-    if gemm_cost(op, q, p, trial) != OK:
+    if gemm_cost(op, q, p, depth, trial) != OK:
         return found
-    if found == 0 or _better(trial, best):
-        copy_mapping(q, best_q)
-        _copy_compared(trial, best)
-        return 1
-    return found
+    if found != 0:
+        if trial["cycles"] > best["cycles"]:
+            return found
+        if trial["cycles"] == best["cycles"] and not _same_cost(op, q, p, trial, best_q, best):
+            return found
+    copy_mapping(q, best_q)
+    best["cycles"] = trial["cycles"]
+    best["dram_read_bytes"] = trial["dram_read_bytes"]
+    best["dram_write_bytes"] = trial["dram_write_bytes"]
+    return 1
 
 
 @kernel
@@ -172,30 +210,43 @@ def _useless(q: Any, tiles_m: int, tiles_n: int) -> bool:
 
 
 @kernel
-def _search_shapes(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
-    """All m tilings for the dataflow, grid, keep and tile_k in ``q``."""
+def _search_shapes(
+    op: Any, q: Any, p: Any, depth: Any, work: int, trial: Any, best_q: Any, best: Any, found: int
+) -> int:
+    """All m tilings for the dataflow, grid, keep and tile_k in ``q``; ``work`` as in :func:`_floor`."""
     unit_m, _, unit_n = _units(p, q["dataflow"])
     grain_m = unit_m if unit_m > 0 else max(1, p["reuse_rows"])
     grain_n = unit_n if unit_n > 0 else 1
     m, n, count = op["m"], op["n"], op["count"]
     share_m = m if count >= q["grid_m"] else _cd(m, _cd(q["grid_m"], count))
     share_n = _cd(n, q["grid_n"])
-    work = _work_floor(op, p, q["dataflow"])
-    per_cycle = p["efficiency"] * p["bytes_per_cycle"]
     whole_m = _round_up(m, grain_m)
+    whole_n = _round_up(n, grain_n)
+    fewest_n = _cd(n, min(_round_up(share_n, grain_n), whole_n))  # tiles along n, at least
     parts = 1
     while parts <= MAX_PARTS:
         tile_m = min(_round_up(_cd(share_m, parts), grain_m), whole_m)
         q["tile_m"] = tile_m
         tiles_m = _cd(m, tile_m)
+        if q["keep"] == KEEP_WEIGHT and tiles_m <= q["grid_m"]:
+            if tile_m <= grain_m or tile_m == 1:
+                break
+            parts += 1
+            continue
+        if found != 0:  # smaller m tiles read the weights as often or more often
+            reads_a, reads_w = operand_reads(q, tiles_m, fewest_n)
+            active = min(q["grid_m"], count * tiles_m) * min(q["grid_n"], fewest_n)
+            efficiency = stream_efficiency(p["efficiency"], p["interference"], active)
+            if p["latency"] + _moving(op, p, depth, reads_a, reads_w, efficiency) >= best["cycles"]:
+                break
         widest = _widest_n(op, q, p, _cd(tiles_m, q["grid_m"]))
-        tile_n = _round_up(n, grain_n) if widest >= n else _fd(widest, grain_n) * grain_n
+        tile_n = whole_n if widest >= n else _fd(widest, grain_n) * grain_n
         if tile_n > 0:
             pieces = _cd(share_n, tile_n)
             q["tile_n"] = min(_round_up(_cd(share_n, pieces), grain_n), tile_n)
             wanted = not _useless(q, tiles_m, _cd(n, q["tile_n"]))
-            if wanted and (found == 0 or _floor(op, q, p, work, per_cycle) < best["cycles"]):
-                found = _try(op, q, p, trial, best_q, best, found)
+            if wanted and (found == 0 or _floor(op, q, p, depth, work) < best["cycles"]):
+                found = _try(op, q, p, depth, trial, best_q, best, found)
             if pieces == 1 and (parts >= 4 or tile_m <= p["rows"]):
                 break
         if tile_m <= grain_m or tile_m == 1:
@@ -219,51 +270,58 @@ def _shallow(op: Any, p: Any) -> int:
 
 
 @kernel
-def _search_depths(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
-    """The k tiles worth trying: shallow ones, and where k streams (output stationary) deep ones as well."""
-    k = op["k"]
-    shallow = min(k, _shallow(op, p))
-    q["tile_k"] = shallow
-    found = _search_shapes(op, q, p, trial, best_q, best, found)
-    if shallow > 4 * p["rows"]:  # whole requests need a deep tile here: SRAM may be worth more
-        q["tile_k"] = p["rows"]
-        found = _search_shapes(op, q, p, trial, best_q, best, found)
-    if q["dataflow"] != OS:
-        return found
-    deep = shallow * 8
-    while deep < k:
-        q["tile_k"] = deep
-        found = _search_shapes(op, q, p, trial, best_q, best, found)
-        deep *= 8
-    q["tile_k"] = k
-    return _search_shapes(op, q, p, trial, best_q, best, found)
-
-
-@kernel
-def _try_gemmini(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
-    """The heuristic as one more candidate, so that the search is never slower than it."""
-    gemmini_mapping(op, p, q)
-    work = _work_floor(op, p, WS)
-    if found == 1 and _floor(op, q, p, work, p["efficiency"] * p["bytes_per_cycle"]) >= best["cycles"]:
-        return found
-    return _try(op, q, p, trial, best_q, best, found)
-
-
-@kernel
-def _structured(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any, dataflow: int, found: int) -> int:
-    """Stage 1 for one dataflow. Returns whether any mapping is found."""
-    q["deal"] = GRID
-    q["dataflow"] = dataflow
+def _search_placements(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
+    """All core grids and operands kept for the dataflow and tile_k in ``q``."""
+    depth = gemm_depth(op, q, p)
     cores = p["cores"]
     for grid_m in range(1, cores + 1):
         if cores % grid_m != 0:
             continue
         q["grid_m"] = grid_m
         q["grid_n"] = cores // grid_m
+        work = _even_work(op, q, p, depth)
+        if found != 0 and p["latency"] + work >= best["cycles"]:
+            continue
         for keep in (KEEP_NONE, KEEP_ACT, KEEP_WEIGHT):
             q["keep"] = keep
-            found = _search_depths(op, q, p, trial, best_q, best, found)
+            found = _search_shapes(op, q, p, depth, work, trial, best_q, best, found)
     return found
+
+
+@kernel
+def _structured(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any, dataflow: int, found: int) -> int:
+    """Stage 1 for one dataflow: shallow k tiles, and where k streams (output stationary) deep ones as well.
+
+    Returns whether any mapping is found.
+    """
+    q["deal"] = GRID
+    q["dataflow"] = dataflow
+    k = op["k"]
+    shallow = min(k, _shallow(op, p))
+    q["tile_k"] = shallow
+    found = _search_placements(op, q, p, trial, best_q, best, found)
+    if shallow > 4 * p["rows"]:  # whole requests need a deep tile here: SRAM may be worth more
+        q["tile_k"] = p["rows"]
+        found = _search_placements(op, q, p, trial, best_q, best, found)
+    if dataflow != OS:
+        return found
+    deep = shallow * 8
+    while deep < k:
+        q["tile_k"] = deep
+        found = _search_placements(op, q, p, trial, best_q, best, found)
+        deep *= 8
+    q["tile_k"] = k
+    return _search_placements(op, q, p, trial, best_q, best, found)
+
+
+@kernel
+def _try_gemmini(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
+    """The heuristic as one more candidate, so that the search is never slower than it."""
+    gemmini_mapping(op, p, q)
+    depth = gemm_depth(op, q, p)
+    if found == 1 and _floor(op, q, p, depth, _even_work(op, q, p, depth)) >= best["cycles"]:
+        return found
+    return _try(op, q, p, depth, trial, best_q, best, found)
 
 
 @kernel
@@ -281,7 +339,7 @@ def _smallest(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found
         q["tile_m"] = max(1, unit_m)
         q["tile_k"] = max(1, unit_k)
         q["tile_n"] = max(1, unit_n)
-        found = _try(op, q, p, trial, best_q, best, found)
+        found = _try(op, q, p, gemm_depth(op, q, p), trial, best_q, best, found)
     return found
 
 
@@ -289,12 +347,13 @@ def _smallest(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found
 def _fewer_cores(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
     """Stage 2: the best shape on half, a quarter ... of the cores."""
     copy_mapping(best_q, q)
+    depth = gemm_depth(op, q, p)
     active = best_q["grid_m"] * best_q["grid_n"] // 2
     while active >= 1:
         for grid_m in (1, active):
             q["grid_m"] = grid_m
             q["grid_n"] = active // grid_m
-            _try(op, q, p, trial, best_q, best, 1)
+            _try_promising(op, q, p, depth, _even_work(op, q, p, depth), trial, best_q, best)
         active //= 2
 
 
@@ -327,53 +386,61 @@ TILE_STEPS = 8
 
 
 @kernel
-def _try_promising(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
+def _try_promising(op: Any, q: Any, p: Any, depth: Any, work: int, trial: Any, best_q: Any, best: Any) -> None:
     """Price the mapping in ``q`` unless its floor is not below the best."""
-    cores = p["cores"] if q["deal"] == ROUND_ROBIN else q["grid_m"] * q["grid_n"]
-    work = _work_floor(op, p, q["dataflow"]) * p["cores"] / cores
-    if _floor(op, q, p, work, p["efficiency"] * p["bytes_per_cycle"]) < best["cycles"]:
-        _try(op, q, p, trial, best_q, best, 1)
+    if _floor(op, q, p, depth, work) < best["cycles"]:
+        _try(op, q, p, depth, trial, best_q, best, 1)
 
 
 @kernel
 def _step_tiles(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
     """All single tile steps from the mapping in ``q``; for small operators the exchanges of m against n too."""
+    depth = gemm_depth(op, q, p)
+    work = _even_work(op, q, p, depth)
     unit_m, unit_k, unit_n = _units(p, q["dataflow"])
     m, k, n = q["tile_m"], q["tile_k"], q["tile_n"]
     for step in range(TILE_STEPS):
         q["tile_m"] = _next_tile(op["m"], m, unit_m, step)
-        _try_promising(op, q, p, trial, best_q, best)
+        if q["tile_m"] != m:
+            _try_promising(op, q, p, depth, work, trial, best_q, best)
         for other in range(TILE_STEPS if op["macs"] <= TINY else 0):
             if (step ^ other) & 1 == 1:  # one grows while the other shrinks
                 q["tile_n"] = _next_tile(op["n"], n, unit_n, other)
-                _try_promising(op, q, p, trial, best_q, best)
+                _try_promising(op, q, p, depth, work, trial, best_q, best)
         q["tile_m"] = m
         q["tile_n"] = _next_tile(op["n"], n, unit_n, step)
-        _try_promising(op, q, p, trial, best_q, best)
+        if q["tile_n"] != n:
+            _try_promising(op, q, p, depth, work, trial, best_q, best)
         q["tile_n"] = n
         q["tile_k"] = _next_tile(op["k"], k, unit_k, step)
-        _try_promising(op, q, p, trial, best_q, best)
+        if q["tile_k"] != k:
+            deeper = gemm_depth(op, q, p)
+            _try_promising(op, q, p, deeper, _even_work(op, q, p, deeper), trial, best_q, best)
         q["tile_k"] = k
 
 
 @kernel
-def _step_placement(q: Any, op: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
+def _step_placement(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
     """Other grids, deals and operands kept for the tiles in ``q``."""
+    depth = gemm_depth(op, q, p)
+    work = _even_work(op, q, p, depth)
     grid_m, grid_n, keep, deal = q["grid_m"], q["grid_n"], q["keep"], q["deal"]
     for other in (KEEP_NONE, KEEP_ACT, KEEP_WEIGHT):
         q["keep"] = other
-        _try_promising(op, q, p, trial, best_q, best)
+        if other != keep:
+            _try_promising(op, q, p, depth, work, trial, best_q, best)
     q["keep"] = keep
     for along_m in range(1, min(p["cores"], MANY_CORES) + 1):
         for along_n in range(1, min(p["cores"], MANY_CORES) // along_m + 1):
             q["grid_m"] = along_m
             q["grid_n"] = along_n
-            _try_promising(op, q, p, trial, best_q, best)
+            if along_m != grid_m or along_n != grid_n:
+                _try_promising(op, q, p, depth, _even_work(op, q, p, depth), trial, best_q, best)
     q["grid_m"] = grid_m
     q["grid_n"] = grid_n
     if p["cores"] > 1:
         q["deal"] = GRID + ROUND_ROBIN - deal
-        _try_promising(op, q, p, trial, best_q, best)
+        _try_promising(op, q, p, depth, _even_work(op, q, p, depth), trial, best_q, best)
         q["deal"] = deal
 
 
@@ -388,7 +455,7 @@ def _descend(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> Non
         copy_mapping(best_q, q)
         _step_tiles(op, q, p, trial, best_q, best)
         copy_mapping(best_q, q)
-        _step_placement(q, op, p, trial, best_q, best)
+        _step_placement(op, q, p, trial, best_q, best)
         if best["cycles"] >= before:
             return
 
@@ -421,21 +488,24 @@ FEW_CORES = 4  # a lattice tries every grid of up to so many cores, and those of
 
 
 @kernel
-def _lattice_tiles(op: Any, q: Any, p: Any, work: float, trial: Any, best_q: Any, best: Any) -> None:
+def _lattice_tiles(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any) -> None:
     """All lattice tiles for the dataflow, placement and operand kept in ``q``; floors skip most."""
     unit_m, unit_k, unit_n = _units(p, q["dataflow"])
-    per_cycle = p["efficiency"] * p["bytes_per_cycle"]
+    q["tile_k"] = op["k"]
+    whole = gemm_depth(op, q, p)  # nothing is cut along k: no tile_k moves less or takes the array less
+    work = _even_work(op, q, p, whole)
     for i in range(LATTICE):
         q["tile_m"] = _lattice_size(op["m"], unit_m, i)
         for j in range(LATTICE):
             q["tile_n"] = _lattice_size(op["n"], unit_n, j)
             if _useless(q, _cd(op["m"], q["tile_m"]), _cd(op["n"], q["tile_n"])):
                 continue
-            if _floor(op, q, p, work, per_cycle) >= best["cycles"]:
+            q["tile_k"] = 1  # the first load is shorter the less deep it is
+            if _floor(op, q, p, whole, work) >= best["cycles"]:
                 continue
             for depth in range(LATTICE):
                 q["tile_k"] = _lattice_size(op["k"], unit_k, depth)
-                _try(op, q, p, trial, best_q, best, 1)
+                _try(op, q, p, gemm_depth(op, q, p), trial, best_q, best, 1)
 
 
 @kernel
@@ -447,7 +517,6 @@ def _lattice(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> Non
         if (p["dataflows"] >> dataflow) & 1 == 0:
             continue
         q["dataflow"] = dataflow
-        work = _work_floor(op, p, dataflow) * p["cores"]
         for grid_m in range(1, cores + 1):
             for grid_n in range(1, cores // grid_m + 1):
                 if grid_m * grid_n > FEW_CORES and grid_m * grid_n != cores:
@@ -456,7 +525,7 @@ def _lattice(op: Any, p: Any, q: Any, trial: Any, best_q: Any, best: Any) -> Non
                 q["grid_n"] = grid_n
                 for keep in (KEEP_NONE, KEEP_ACT, KEEP_WEIGHT):
                     q["keep"] = keep
-                    _lattice_tiles(op, q, p, work / (grid_m * grid_n), trial, best_q, best)
+                    _lattice_tiles(op, q, p, trial, best_q, best)
 
 
 @kernel

@@ -280,7 +280,7 @@ def verify_rtl(options: Options, outcome: Outcome, say: Say) -> VerifyReport | N
 
 def report_sections(options: Options, outcome: Outcome, study: Study, lint: LintReport) -> list[Section]:
     """Everything for ``report.html``."""
-    from chipsmith.report import Picture, Table, Text, pareto_section, result_sections
+    from chipsmith.report import Picture, Table, Text, designs_section, result_sections
     from dse.figures import pareto_figure
     from sim.figures import comparison_figure, roofline_compare_figure
 
@@ -299,7 +299,7 @@ def report_sections(options: Options, outcome: Outcome, study: Study, lint: Lint
             [list(row.values()) for row in rows],
             "One batch of requests from prompt to last token; TPOT is integrated over the growing context.",
         ),
-        pareto_section(study),
+        designs_section(study),
         Picture("Chips side by side", pictures / "all_chips.png", "Bars: latency, energy per token, area"),
         Picture("Rooflines", pictures / "all_rooflines.png", "Rooflines of all chips with prefill and decode"),
         Picture("Search", pictures / "pareto.png", "Pareto front of the search and hypervolume over designs"),

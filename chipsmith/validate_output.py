@@ -75,6 +75,7 @@ class Panel:
         source, metric: its title and axis.
         reference, predicted: positive values, one a record, in file order.
         mape_pct: mean absolute error over all records of the metric.
+        ids: of the records, in the same order.
     """
 
     source: str
@@ -82,6 +83,7 @@ class Panel:
     reference: tuple[float, ...]
     predicted: tuple[float, ...]
     mape_pct: float
+    ids: tuple[str, ...] = ()
 
 
 def panels(comparisons: Sequence[Comparison]) -> list[Panel]:
@@ -98,14 +100,15 @@ def panels(comparisons: Sequence[Comparison]) -> list[Panel]:
 
 
 def _panel(source: str, metric: str, found: Sequence[Comparison]) -> Panel:
-    pairs = [(item.reference or 0.0, item.predicted or 0.0) for item in found]
-    positive = [pair for pair in pairs if min(pair) > 0]
+    records = [(item.reference or 0.0, item.predicted or 0.0, str(item.record.data["id"])) for item in found]
+    positive = [record for record in records if min(record[:2]) > 0]
     return Panel(
         source,
         metric,
-        tuple(x for x, _ in positive),
-        tuple(y for _, y in positive),
+        tuple(x for x, _, _ in positive),
+        tuple(y for _, y, _ in positive),
         sum(abs(item.error_pct or 0.0) for item in found) / len(found),
+        tuple(name for _, _, name in positive),
     )
 
 
@@ -134,7 +137,7 @@ def draw(comparisons: Sequence[Comparison], path: str | Path) -> None:
         figure.savefig(temporary, format="png", dpi=150)
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
     """Two digits; what is below a hundredth of a per cent says so."""
     return f"{value:.2g} %" if value == 0 or value >= _SMALLEST_PCT else f"below {_SMALLEST_PCT:g} %"
 
@@ -151,6 +154,6 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
     axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
     axis.set_xlabel(f"{panel.metric}, reference", fontsize=8)
     axis.set_ylabel(f"{panel.metric}, predicted", fontsize=8)
-    axis.set_title(f"{panel.source}\n{len(panel.reference)} records, mean error {_percent(panel.mape_pct)}", fontsize=9)
+    axis.set_title(f"{panel.source}\n{len(panel.reference)} records, mean error {percent(panel.mape_pct)}", fontsize=9)
     axis.tick_params(labelsize=8)
     axis.legend(loc="upper left", fontsize=8, frameon=False)

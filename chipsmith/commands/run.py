@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-mapping", metavar="FILE", help="write the mapping that was used as YAML")
     parser.add_argument("--perfetto", metavar="FILE", help="write the timeline for ui.perfetto.dev")
     parser.add_argument("--figures", metavar="DIR", help="draw roofline, breakdown and timeline into a folder")
+    parser.add_argument("--report", metavar="FILE.html", help="write a report: one file with figures to explore")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
         result.to_perfetto(args.perfetto)
     if args.figures:
         draw(result, Path(args.figures))
+    if args.report:
+        from chipsmith.report import write_run_report
+
+        write_run_report(result, args.report)
     emit(result.to_dict(), lambda: as_text(result), args)
     return 0
 

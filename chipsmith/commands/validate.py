@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worst", metavar="N", default="1", help="records with the largest errors to list (default 1)")
     parser.add_argument("--output", metavar="CSV", help="write every comparison as CSV")
     parser.add_argument("--figure", metavar="PNG", help="draw predicted against reference values")
+    parser.add_argument("--report", metavar="FILE.html", help="write a report: one file with figures to explore")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,6 +46,10 @@ def run(args: argparse.Namespace) -> int:
         from chipsmith.validate_output import draw
 
         draw(report.comparisons, args.figure)
+    if args.report:
+        from chipsmith.report import write_validation_report
+
+        write_validation_report(report, args.report, args.files)
     emit(report.rows, lambda: as_text(report, worst), args)
     missed = report.misses(limit)
     for sentence in missed:

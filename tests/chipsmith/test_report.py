@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import re
 import struct
 import subprocess
@@ -10,38 +12,25 @@ import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chipsmith.report import (
+    Fact,
+    Facts,
     Interactive,
     Picture,
     Section,
     Table,
     Text,
     manifest_table,
-    operator_table,
-    pareto_scatter,
-    pareto_section,
     render_report,
-    result_sections,
     write_report,
 )
-from dse.space import Space
-from dse.study import Study
-from models.chip import ChipTable, load_chip
-from sim.result import Result
-from sim.simulate import simulate
-from workloads.batch import Batch
-from workloads.build import build_trace
-from workloads.configs import load_config
 from workloads.errors import ChipsmithError
-from workloads.trace import Block, Operator, Segment, Trace
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 
@@ -103,6 +92,7 @@ def test_a_table_keeps_its_cells_and_aligns_numbers() -> None:
     assert page.texts["span"] == ["\N{EN DASH}"]
     assert [a.get("class") for a in page.all("th")] == [None, "number", None]
     assert [a.get("class") for a in page.all("td")] == [None, "number", None, None, None, None]
+    assert [a.get("data-v") for a in page.all("td")] == [None, "64.18", None, None, None, None]
     assert page.texts["title"] == page.texts["h1"] == ["Title"]
     assert page.texts["p"][0] == "One sentence."
     assert page.all("section") == [{"id": "section-1", "class": "table headline"}]
@@ -118,6 +108,11 @@ def test_a_picture_is_embedded_at_half_its_pixels(tmp_path: Path) -> None:
     assert base64.b64decode(data, validate=True) == path.read_bytes()
     assert page.texts["strong"] == ["How to read this."]
     assert page.texts["p"][0].strip() == "How it is read."
+
+
+def test_facts_are_a_list_of_definitions() -> None:
+    page = Page(render_report([Facts("In short", (Fact("latency", "3 ms", "peer"), Fact("area", "1 < 2")))]))
+    assert (page.texts["dt"], page.texts["dd"]) == (["latency", "area"], ["3 ms", "peer", "1 < 2"])
 
 
 def test_text_is_paragraphs() -> None:
@@ -143,7 +138,7 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
         Text(NASTY, NASTY, NASTY),
     ]
     page = Page(render_report(sections, NASTY, NASTY))
-    assert page.all("script") == []
+    assert len(page.all("script")) == 1  # the page's own
     assert len(page.all("img")) == 1
     assert page.texts["td"] == page.texts["th"] == page.texts["title"] == [NASTY]
     assert page.all("img")[0]["alt"] == NASTY
@@ -164,17 +159,29 @@ def scatter(name: str = "designs") -> Any:
 
 def test_plotly_is_embedded_once_and_only_if_needed(tmp_path: Path) -> None:
     plain = render_report([TABLE])
-    assert "<script" not in plain
-    assert len(plain) < 8_000
+    assert len(Page(plain).all("script")) == 1
+    assert len(plain) < 20_000
+    assert Page(render_report([Text("t", "x")])).all("script") == []
     write_report(tmp_path / "r.html", [Interactive("A", scatter()), Interactive("B", scatter(NASTY))])
     text = (tmp_path / "r.html").read_text()
     page = Page(text)
     assert page.loaded() == []
-    assert len(page.all("script")) == 3  # the library and two figures
-    assert text.count("Plotly.newPlot(") == 2
-    assert [a["id"] for a in page.all("div") if a.get("class") == "plotly-graph-div"] == ["plot-1", "plot-2"]
-    assert text.count('"showSendToCloud": false') == 2
+    assert [a.get("type") for a in page.all("script")] == ["application/json", "application/json", None]
+    assert len([a for a in page.all("div") if a.get("class") == "plot"]) == 2
+    first, second = (json.loads(found) for found in page.texts["script"][:2])
+    assert first["data"][0]["name"] == "designs"
+    assert second["data"][0]["name"] == NASTY
     assert 1_000_000 < len(text) < 12_000_000
+
+
+def test_a_figure_may_be_plain_data() -> None:
+    figure = {"data": [{"x": [1.0, float("nan")], "name": "</script>"}], "layout": {"height": 321}}
+    page = Page(render_report([Interactive("A", figure)]))
+    assert json.loads(page.texts["script"][0]) == {
+        "data": [{"x": [1.0, None], "name": "</script>"}],
+        "layout": {"height": 321},
+    }
+    assert [a["style"] for a in page.all("div") if a.get("class") == "plot"] == ["height:321px"]
 
 
 def test_the_same_sections_give_the_same_bytes(tmp_path: Path) -> None:
@@ -216,104 +223,10 @@ def test_a_manifest_is_a_table() -> None:
     assert manifest_table({"version": "0.1.0", "seed": None}).rows == [("version", "0.1.0"), ("seed", "none")]
 
 
-# Reports of results
-
-
-@pytest.fixture(scope="module")
-def results() -> list[Result]:
-    config = load_config("llama-2-7b")
-    return [simulate(build_trace(config, batch), "tpu_v4") for batch in (Batch.decode(4, 64), Batch.prefill([64]))]
-
-
-def test_results_make_a_whole_report(results: list[Result], tmp_path: Path) -> None:
-    sections = result_sections(results, tmp_path)
-    write_report(tmp_path / "report.html", sections, "Two steps")
-    text = (tmp_path / "report.html").read_text()
-    page = Page(text)
-    kinds = [type(section).__name__ for section in sections]
-    assert kinds == ["Table", *["Picture"] * (2 + 3 * 2), *["Table"] * (1 + 2 + 2)]
-    assert len(page.all("img")) == 8
-    assert all(address.startswith("data:image/png;base64,") for address in page.loaded())
-    assert all(image["alt"] for image in page.all("img"))
-    assert "llama-2-7b decode" in page.texts["td"]
-    assert str(results[0].manifest["trace"]) in page.texts["td"]
-    assert 200_000 < len(text) < 4_000_000
-
-
-def test_a_report_of_no_result_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ChipsmithError, match=r"^results; at least one result is needed$"):
-        result_sections([], tmp_path)
-
-
-def test_the_operator_table_is_the_results(results: list[Result]) -> None:
-    table = operator_table(results[0])
-    assert [row[0] for row in table.rows] == [op.name for op in results[0].ops]
-    shares = [float(str(row[4])) for row in table.rows]
-    assert sum(shares) == pytest.approx(100)
-    first = results[0].ops[0]
-    assert table.rows[0][3] == first.duration_s * 1e6
-    assert table.rows[0][6] == (first.bytes["dram_read"] + first.bytes["dram_write"]) / 1e6
-
-
-# Reports of studies
-
-
-def make_study(**changes: Any) -> Study:
-    """Area against time over two parameters, by closed formulas; 64 columns don't fit."""
-    rows, cols = "engines.npu.rows", "engines.npu.cols"
-
-    def evaluator(table: ChipTable, trace: Trace, mapping: str = "auto", fidelity: str = "tile") -> Any:
-        high, wide = table.column(rows).astype(np.float64), table.column(cols).astype(np.float64)
-        legal = wide < 64
-        area, time = (np.where(legal, value, np.nan) for value in (high * wide, 1 / high + 2 / wide))
-        status = np.where(legal, 0, 1).astype(np.int8)
-        return SimpleNamespace(area_mm2=area, latency_s=time, energy_j=time, status=status, reasons=("ok", "no"))
-
-    op = Operator("proj", "gemm", 0, (Segment(1),), k=4, n=4, phase="decode")
-    settings: dict[str, Any] = {
-        "space": Space(load_chip("tpu_v4"), {rows: [4, 8, 16], cols: [8, 16, 32, 64]}),
-        "workload": Trace("decode", (op,), (), (Block("all"),)),
-        "objectives": ["area_mm2", "tpot_s"],
-        "sampler": "exhaustive",
-        "evaluator": evaluator,
-    }
-    return Study(**{**settings, **changes})
-
-
-def test_a_study_makes_an_interactive_front() -> None:
-    with make_study() as study:
-        study.run()
-        section = pareto_section(study)
-        front = study.front()
-    dominated, best = section.plotly_figure.data
-    assert list(best.x) == front["area_mm2"].tolist()
-    assert list(best.y) == front["tpot_s"].tolist()
-    assert len(dominated.x) == 9 - len(front)
-    assert best.mode == "lines+markers"
-    assert best.hovertext[0].split("<br>")[1:] == ["engines.npu.rows = 4", "engines.npu.cols = 8"]
-    assert "mm" in section.plotly_figure.layout.xaxis.title.text
-    assert f"the {len(front)} designs" in section.note
-    assert f"all {9 - len(front)} dominated" in section.note
-    assert Page(render_report([section])).loaded() == []
-
-
-def test_a_front_needs_two_objectives_and_a_design() -> None:
-    with make_study(objectives=["tpot_s"]) as study, pytest.raises(ChipsmithError) as error:
-        pareto_section(study)
-    assert str(error.value) == "study.objectives: got ['tpot_s']; a scatter needs two objectives"
-    with make_study() as study, pytest.raises(ChipsmithError) as error:
-        pareto_section(study)
-    assert str(error.value) == "study: got 0; no design is feasible, so there is no front to show"
-
-
-def test_hover_text_is_escaped_and_a_front_without_stairs_has_no_line() -> None:
-    import pandas as pd
-
-    frame = pd.DataFrame({"x": [2.0, 1.0], "y": [1.0, 2.0], "p": ["<b>", "&"]})
-    figure = pareto_scatter(frame, frame.iloc[:0], ("x", "x (s)"), ("y", "y (J)"), ["p"], stairs=False)
-    assert list(figure.data[1].x) == [1.0, 2.0]
-    assert list(figure.data[1].hovertext) == ["p = &amp;", "p = &lt;b&gt;"]
-    assert figure.data[1].mode == "markers"
+def test_a_manifest_shortens_whole_documents() -> None:
+    (row,) = manifest_table({"chip_yaml": "x" * 201}).rows
+    hashed = hashlib.sha256(b"x" * 201).hexdigest()[:16]
+    assert row == ("chip_yaml", f"{'x' * 200}… (201 characters, SHA-256 {hashed})")
 
 
 def test_importing_reports_loads_no_drawing_library() -> None:

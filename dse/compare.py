@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.formats import FORMATS
 from dse.ledger import Numbers
 from dse.objectives import Floats, Objective
 from dse.pareto import hypervolume, non_dominated, reference_of
@@ -182,7 +183,7 @@ def _all_paths(study: StudyResults) -> list[str]:
 def _same_chip(a: Chip, b: Chip, but: Sequence[str]) -> bool:
     """Whether two base chips are equal but for the fields that the studies vary."""
     try:
-        return a.with_fields({path: get_field(b, path) for path in but}) == b
+        return a.with_fields({path: get_field(b, path) for path in but if path != FORMATS}) == b
     except ChipsmithError:
         return False
 
@@ -190,8 +191,13 @@ def _same_chip(a: Chip, b: Chip, but: Sequence[str]) -> bool:
 def _designs(study: StudyResults, numbers: Numbers, paths: Sequence[str]) -> list[tuple[Value, ...]]:
     """Values of ``paths`` for each design; fields that the study does not vary have those of its base chip."""
     columns = study.columns(numbers)
-    rows = [columns[path] if path in columns else [get_field(study.base, path)] * len(numbers) for path in paths]
+    rows = [columns[path] if path in columns else [_held(study.base, path)] * len(numbers) for path in paths]
     return list(zip(*rows, strict=True))
+
+
+def _held(chip: Chip, path: str) -> Value:
+    value: Value = "" if path == FORMATS else get_field(chip, path)  # formats that nobody varies: those of the trace
+    return value
 
 
 def _joint(

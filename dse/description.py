@@ -81,7 +81,7 @@ def parse_description(where: str, text: str | None) -> Description:
         raise ChipsmithError(where, None, "does not say what it holds: its writer was killed before it began")
     try:
         data: dict[str, Any] = json.loads(text)
-        parameters = tuple(Parameter(p["path"], tuple(p["values"]), tuple(p["linked"])) for p in data["parameters"])
+        parameters = tuple(map(_parameter, data["parameters"]))
         lists = {name: tuple(data[name]) for name in ("measures", "objectives", "unjudged")}
         found = Description(**{**data, **lists, "parameters": parameters})
     except (ValueError, TypeError, KeyError) as error:
@@ -89,6 +89,11 @@ def parse_description(where: str, text: str | None) -> Description:
     for name in (*found.measures, *found.objectives):
         measure(name)
     return found
+
+
+def _parameter(data: dict[str, Any]) -> Parameter:
+    derived = tuple((path, tuple(values)) for path, values in data["derived"])
+    return Parameter(data["path"], tuple(data["values"]), tuple(data["linked"]), derived)
 
 
 def measure(name: str) -> Objective:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from dse.constraints import Constraint, parse_constraint
 from dse.description import KEY, Description
+from dse.formats import parse_formats
 from dse.objectives import OBJECTIVES, Floats, Objective, objective
-from dse.quality import QualityTable, check_iso_quality
+from dse.quality import METRICS, QualityTable, check_iso_quality
 from dse.space import Index, Space, field_lookup, total_violation
 from dse.workload import (
     Evaluator,
@@ -120,14 +121,37 @@ class Plan:
         return self.judge(index, values, status, reasons)
 
     def _simulate(self, index: Index) -> tuple[Floats, NDArray[np.int16], list[str]]:
-        table = self.space.decode(index)
-        phases = evaluate_phases(self.evaluator or _batch(), table, self.workload, self.mapping, self.fidelity)
-        status, reasons = joint_status(phases, len(index))
-        values = objective_values(self.workload.objectives, measured(self.workload, *phases))
+        formats = self.space.formats(index)
+        values = np.full((len(index), len(self.workload.objectives)), np.nan)
+        status = np.zeros(len(index), dtype=np.int16)
+        reasons = [""] * len(index)
+        for text in [None] if formats is None else sorted(set(formats.tolist())):
+            rows = np.arange(len(index)) if formats is None else np.flatnonzero(formats == text)
+            values[rows], status[rows], texts = self._simulate_work(index[rows], self.work(text))
+            for row, reason in zip(rows, texts, strict=True):
+                reasons[row] = reason
         if self.quality is not None:
-            lookup = {path: table.column(path) for path in self.quality.paths}
-            values = np.column_stack([values, self.quality.values(lookup)])
+            values = np.column_stack([values, self.quality.values(self.space, index)])
         return values, status, reasons
+
+    def _simulate_work(self, index: Index, work: Workload) -> tuple[Floats, NDArray[np.int16], list[str]]:
+        """One workload on some designs."""
+        table = self.space.decode(index)
+        phases = evaluate_phases(self.evaluator or _batch(), table, work, self.mapping, self.fidelity)
+        status, reasons = joint_status(phases, len(index))
+        return objective_values(work.objectives, measured(work, *phases)), status, reasons
+
+    def work(self, formats: str | None) -> Workload:
+        """The workload in the formats of a design, made once; None: as it was given."""
+        if formats is None:
+            return self.workload
+        if formats not in self._works:
+            self._works[formats] = self.workload.in_formats(parse_formats(formats))
+        return self._works[formats]
+
+    @cached_property
+    def _works(self) -> dict[str, Workload]:
+        return {}
 
     def _structural_violation(self, index: Index) -> Floats:
         return total_violation(self.structural, field_lookup(self.space.decode(index)), len(index))
@@ -225,6 +249,9 @@ def make_plan(
 def _wanted(names: Sequence[str], workload: Workload, extra: Mapping[str, Objective]) -> tuple[Objective, ...]:
     if isinstance(names, str) or not names:
         raise ChipsmithError("objectives", names or None, "a list of at least one objective")
+    for name in names:
+        if name in METRICS and name not in extra:
+            raise ChipsmithError("objective", name, "comes from a quality table: give one that has it")
     found = tuple(objective(name, extra) for name in names)
     if len(set(names)) != len(names):
         raise ChipsmithError("objectives", list(names), "each objective once")

@@ -1,8 +1,9 @@
 """The quality table: what accuracy a combination of number formats costs, with its source.
 
-A CSV file: one column a varied field path, one column ``perplexity`` (to be minimised) or ``accuracy`` (to be
-maximised), one column ``source``. A space that varies formats or sparsity compares designs of unequal quality; the
-table makes quality an objective or a constraint of the study.
+A CSV file: one column a varied field path (``workload.formats``, or fields of the chip), one column ``perplexity`` (to
+be minimised) or ``accuracy`` (to be maximised), one column ``source``. A space that varies formats or sparsity compares
+designs of unequal quality; the table makes quality an objective or a constraint of the study. Tables of published
+numbers are in dse/quality_tables; a value is comparable within its table only.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dse.formats import FORMATS
 from dse.objectives import Floats, Objective
-from dse.space import Space
+from dse.space import Index, Space
 from workloads.errors import ChipsmithError, nearest
 
 METRICS: Mapping[str, Objective] = {
@@ -56,39 +57,61 @@ class QualityTable:
         Raises:
             ChipsmithError: naming what is missing.
         """
-        for path in space.varied_precision:
-            if path not in self.paths:
-                raise ChipsmithError("quality table", None, f"has no column for {path}, which the space varies")
+        for parameter in space.parameters:
+            varied = [path for path in parameter.paths if path in space.varied_precision]
+            if varied and not set(varied) & set(self.paths):
+                raise ChipsmithError("quality table", None, f"has no column for {varied[0]}, which the space varies")
         for configuration in self._reachable(space):
             if configuration not in self.rows:
                 named = ", ".join(f"{p}={v}" for p, v in zip(self.paths, configuration, strict=True))
                 raise ChipsmithError("quality table", None, f"has no row for {named}")
 
-    def values(self, lookup: Mapping[str, NDArray[Any]]) -> Floats:
-        """Quality of each design, shape (n,), from the columns of a chip table by path."""
-        texts = [lookup[path].astype(str) for path in self.paths]
-        return np.asarray([self.rows[tuple(map(str, row))] for row in zip(*texts, strict=True)], dtype=np.float64)
+    def values(self, space: Space, index: Index) -> Floats:
+        """Quality of each design, shape (n,)."""
+        keys = self._keys(space, index)
+        return np.asarray([self.rows[key] for key in keys], dtype=np.float64)
+
+    def _keys(self, space: Space, index: Index) -> list[tuple[str, ...]]:
+        """Configuration of each design."""
+        table, formats = space.decode(index), space.formats(index)
+        columns = []
+        for path in self.paths:
+            if path == FORMATS and formats is None:
+                raise ChipsmithError("quality table", None, f"has a column {path}, which the space does not vary")
+            columns.append(formats if path == FORMATS and formats is not None else table.column(path))
+        return list(zip(*([str(value) for value in column.tolist()] for column in columns), strict=True))
 
     def _reachable(self, space: Space) -> list[tuple[str, ...]]:
         """Every configuration of the space, linked fields together."""
-        base = {path: str(space.decode(np.zeros((1, len(space.paths)), dtype=np.int64)).column(path)[0])
-                for path in self.paths}  # fmt: skip
-        mine = [p for p in space.parameters if set(p.paths) & set(self.paths)]
-        found = []
-        for values in itertools.product(*(p.values for p in mine)):
-            varied = {path: str(v) for p, v in zip(mine, values, strict=True) for path in p.paths}
-            found.append(tuple({**base, **varied}[path] for path in self.paths))
-        return found
+        mine = [j for j, p in enumerate(space.parameters) if set(p.paths) & set(self.paths)]
+        combinations = list(itertools.product(*(range(space.cardinalities[j]) for j in mine)))
+        index = np.zeros((len(combinations), len(space.paths)), dtype=np.int64)
+        index[:, mine] = combinations
+        return self._keys(space, index)
+
+
+def list_quality() -> list[str]:
+    """Names of the shipped tables."""
+    return sorted(path.stem for path in _shipped().glob("*.csv"))
+
+
+def _shipped() -> Path:
+    """Folder of the shipped tables (also inside a wheel)."""
+    return Path(str(resources.files("dse"))) / "quality_tables"
 
 
 def load_quality(path: str | Path) -> QualityTable:
-    """Read a quality table.
+    """Read a quality table: a CSV file, or the name of a shipped one (see :func:`list_quality`).
 
     Raises:
-        ChipsmithError: unreadable file, no or several metric columns, no source, a value that is no number, a
-            configuration that stands there twice.
+        ChipsmithError: unknown name, unreadable file, no or several metric columns, no source, a value that is no
+            number, a configuration that stands there twice.
     """
     file = Path(path)
+    if file.suffix != ".csv":
+        if str(path) not in list_quality():
+            raise ChipsmithError("quality table", str(path), f"{nearest(str(path), list_quality())}; or a CSV file")
+        file = _shipped() / f"{path}.csv"
     try:
         with file.open(newline="", encoding="utf-8") as handle:
             reader = csv.DictReader(handle, strict=True)

@@ -13,6 +13,7 @@ from dse.description import Description, measure
 from dse.ledger import Ledger, Numbers
 from dse.objectives import Floats, Objective
 from dse.pareto import hypervolume, non_dominated, overlaps, tie_groups
+from dse.space import fields_of
 from dse.store import Store
 from models.chip import Chip, parse_chip
 from workloads.errors import ChipsmithError
@@ -103,7 +104,7 @@ class StudyResults:
         """Values of every varied field, linked ones included, by path: one plain Python value a design."""
         index = self._ledger.rows.index[numbers]
         return {
-            path: [p.values[i] for i in index[:, j].tolist()]
+            path: [p.values_of(path)[i] for i in index[:, j].tolist()]
             for j, p in enumerate(self.description.parameters)
             for path in p.paths
         }
@@ -118,7 +119,7 @@ class StudyResults:
             raise ChipsmithError("design", number, f"a number from 0 to {len(self) - 1}")
         row = self._ledger.rows.index[number]
         parameters = self.description.parameters
-        return {path: p.values[int(i)] for p, i in zip(parameters, row, strict=True) for path in p.paths}
+        return {path: p.values_of(path)[int(i)] for p, i in zip(parameters, row, strict=True) for path in p.paths}
 
     def chip(self, number: int) -> Chip:
         """One design as a checked chip.
@@ -126,7 +127,7 @@ class StudyResults:
         Raises:
             ChipsmithError: there is no such design.
         """
-        return self.base.with_fields(self.design(number))
+        return self.base.with_fields(fields_of(self.design(number)))
 
     @property
     def front_numbers(self) -> Numbers:

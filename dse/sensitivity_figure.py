@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PER_ROW = 4
 _LIGHT = "#9cc4d6"
-_CAPTION = "share of the variance (Sobol' index) with its 95 % interval; arrows: which way the measure goes as the parameter grows"
+_CAPTION = "share of the variance (Sobol' index), 95 % interval; arrows: where the measure goes as the parameter grows"
 
 
 def ranked(result: Sensitivity) -> tuple[str, ...]:

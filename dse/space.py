@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -22,6 +22,7 @@ import yaml
 from numpy.typing import NDArray
 
 from dse.constraints import Constraint, Floats, parse_constraint
+from dse.formats import FORMATS, PARTS, parse_formats
 from models.chip import Chip, ChipTable, get_field, load_chip
 from workloads.errors import ChipsmithError, nearest
 
@@ -41,11 +42,13 @@ class Parameter:
         path: chip field path.
         values: legal values in order, as the chip holds them.
         linked: other field paths that always take the same value.
+        derived: other field paths that follow it with values of their own, one a value.
     """
 
     path: str
     values: tuple[Value, ...]
     linked: tuple[str, ...] = ()
+    derived: tuple[tuple[str, tuple[Value, ...]], ...] = ()
 
     @property
     def ordered(self) -> bool:
@@ -60,12 +63,16 @@ class Parameter:
     @property
     def paths(self) -> tuple[str, ...]:
         """Every field path it sets."""
-        return (self.path, *self.linked)
+        return (self.path, *self.linked, *(path for path, _ in self.derived))
+
+    def values_of(self, path: str) -> tuple[Value, ...]:
+        """The values that one of its field paths takes."""
+        return dict(self.derived).get(path, self.values)
 
 
 def is_precision(path: str) -> bool:
     """Whether a field decides how exact the arithmetic is: a number format, its bits or a sparsity."""
-    return _PRECISION.search(path.rpartition(".")[2]) is not None
+    return path == FORMATS or _PRECISION.search(path.rpartition(".")[2]) is not None
 
 
 class Space:
@@ -74,7 +81,8 @@ class Space:
     Args:
         base: the chip, or the name of a preset; fields that are no parameter keep its values.
         parameters: field path to ``[v, ...]``, ``{"values": [...]}``, ``{"range": {low, high, step}}``,
-            ``{"log2": {low, high}}`` (both ends are powers of two) or ``{"same_as": path}``.
+            ``{"log2": {low, high}}`` (both ends are powers of two) or ``{"same_as": path}``. ``workload.formats``
+            varies the number formats of the workload (dse/formats.py).
         constraints: comparisons (see dse/constraints.py); those over fields alone are checked before a design is
             simulated, the others after.
         name: for tables and figures.
@@ -138,7 +146,7 @@ class Space:
         """Hash of base chip, parameters and constraints (16 hex digits)."""
         parts = [
             self.base.to_yaml(),
-            [[p.path, list(p.values), list(p.linked)] for p in self.parameters],
+            [[p.path, list(p.values), list(p.linked), *map(list, p.derived)] for p in self.parameters],
             [c.text for c in self.constraints],
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -163,8 +171,20 @@ class Space:
             ChipsmithError: for a matrix of another shape or an index out of range.
         """
         index = self._checked(index)
-        columns = {path: p.array[index[:, j]] for j, p in enumerate(self.parameters) for path in p.paths}
+        columns = {
+            path: np.asarray(p.values_of(path))[index[:, j]]
+            for j, p in enumerate(self.parameters)
+            for path in p.paths
+            if path != FORMATS
+        }
         return ChipTable(self.base, columns, n=len(index))
+
+    def formats(self, index: Index) -> NDArray[Any] | None:
+        """Number formats of the workload per design, None where the space does not vary them."""
+        for j, parameter in enumerate(self.parameters):
+            if parameter.path == FORMATS:
+                return parameter.array[index[:, j]]
+        return None
 
     def encode(self, table: ChipTable) -> Index:
         """Index rows of chips, the inverse of :meth:`decode`.
@@ -176,11 +196,11 @@ class Space:
 
     def design(self, row: NDArray[np.int64]) -> dict[str, Value]:
         """One index row as field path to value, linked fields included."""
-        return {path: p.values[int(i)] for p, i in zip(self.parameters, row, strict=True) for path in p.paths}
+        return {path: p.values_of(path)[int(i)] for p, i in zip(self.parameters, row, strict=True) for path in p.paths}
 
     def chip(self, row: NDArray[np.int64]) -> Chip:
         """One index row as a checked chip."""
-        return self.base.with_fields(self.design(row))
+        return self.base.with_fields(fields_of(self.design(row)))
 
     def _checked(self, index: Index) -> Index:
         index = np.asarray(index, dtype=np.int64)
@@ -189,6 +209,11 @@ class Space:
         if index.size and ((index < 0) | (index >= np.asarray(self.cardinalities))).any():
             raise ChipsmithError("design index", int(index.max()), f"below {self.cardinalities}")
         return index
+
+
+def fields_of(design: Mapping[str, Value]) -> dict[str, Value]:
+    """Of a design, what belongs to the chip."""
+    return {path: value for path, value in design.items() if path != FORMATS}
 
 
 def field_lookup(table: ChipTable) -> Callable[[str], NDArray[Any]]:
@@ -267,21 +292,43 @@ def _parse_constraints(texts: Sequence[str]) -> tuple[Constraint, ...]:
 def _parse_parameters(base: Chip, specs: Mapping[str, Any]) -> tuple[Parameter, ...]:
     if not isinstance(specs, Mapping) or not specs:
         raise ChipsmithError("parameters", None, "a space needs at least one parameter: field path to values")
-    links: dict[str, list[str]] = {}
+    links: dict[str, list[tuple[str, str]]] = {}
     free: dict[str, list[Any]] = {}
     for path, spec in specs.items():
         _check_leaf(base, path)
-        if isinstance(spec, Mapping) and list(spec) == ["same_as"]:
-            links.setdefault(str(spec["same_as"]), []).append(path)
+        form = next(iter(spec)) if isinstance(spec, Mapping) and len(spec) == 1 else ""
+        if form in ("same_as", *PARTS):
+            links.setdefault(str(spec[form]), []).append((path, form))
         else:
             free[path] = _raw_values(path, spec)
     for target, followers in links.items():
         if target not in free:
-            raise ChipsmithError(f"parameters.{followers[0]}.same_as", target, nearest(target, free))
-    return tuple(_parameter(base, path, raw, tuple(links.get(path, ()))) for path, raw in free.items())
+            path, form = followers[0]
+            raise ChipsmithError(f"parameters.{path}.{form}", target, nearest(target, free))
+    return tuple(_with_followers(base, path, raw, links.get(path, [])) for path, raw in free.items())
+
+
+def _with_followers(base: Chip, path: str, raw: list[Any], followers: Sequence[tuple[str, str]]) -> Parameter:
+    """A parameter and the fields that follow it."""
+    same = tuple(follower for follower, form in followers if form == "same_as")
+    for follower, form in followers:
+        if (form == "same_as") == (path == FORMATS):
+            legal = f"{', '.join(PARTS)} go with {FORMATS}, same_as with fields of the chip"
+            raise ChipsmithError(f"parameters.{follower}.{form}", path, legal)
+    parameter = _parameter(base, path, raw, same)
+    derived = tuple(
+        (follower, tuple(parse_formats(str(v)).part(PARTS[form], f"parameters.{follower}.{form}") for v in raw))
+        for follower, form in followers
+        if form in PARTS
+    )
+    for at in range(len(raw)):
+        base.with_fields({follower: values[at] for follower, values in derived})
+    return replace(parameter, derived=derived)
 
 
 def _check_leaf(base: Chip, path: str) -> None:
+    if path == FORMATS:
+        return
     if not isinstance(path, str):
         raise ChipsmithError("parameters", path, "a parameter is named by its field path, e.g. engines.npu.rows")
     if not isinstance(get_field(base, path), (int, float, str)):
@@ -352,11 +399,17 @@ def _parameter(base: Chip, path: str, raw: list[Any], linked: tuple[str, ...]) -
     for value in raw:
         if not isinstance(value, (int, float, str)):
             raise ChipsmithError(where, value, "a value is one number or name")
-    values = _as_held(base, (path, *linked), raw)
+    values = _formats_held(where, raw) if path == FORMATS else _as_held(base, (path, *linked), raw)
     if len(set(values)) != len(values):
         twice = next(v for v in values if values.count(v) > 1)
         raise ChipsmithError(where, twice, "each value once")
     return Parameter(path, tuple(values), linked)
+
+
+def _formats_held(where: str, raw: list[Any]) -> list[Value]:
+    for value in raw:
+        parse_formats(value, where)
+    return list(raw)
 
 
 def _as_held(base: Chip, paths: tuple[str, ...], raw: list[Any]) -> list[Value]:

@@ -96,7 +96,7 @@ def verify_designs(
 def _difference(plan: Plan, run: Simulator, row: NDArray[np.int64], searched: Floats) -> tuple[float, str]:
     """Largest relative difference of one design, and the measure that has it."""
     try:
-        alone = _alone(plan, run, plan.space.chip(row))
+        alone = _alone(plan, run, row)
     except ChipsmithError as error:
         return np.inf, f"the simulator refuses it: {error}"
     known = searched[: len(alone)]  # quality comes from a table, not from the simulator
@@ -107,14 +107,15 @@ def _difference(plan: Plan, run: Simulator, row: NDArray[np.int64], searched: Fl
     return float(relative[at]), f"{plan.names[at]} is {known[at]!r} in the search, {alone[at]!r} alone"
 
 
-def _alone(plan: Plan, run: Simulator, chip: Chip) -> Floats:
-    work = plan.workload
+def _alone(plan: Plan, run: Simulator, row: NDArray[np.int64]) -> Floats:
+    formats = plan.space.formats(row[None, :])
+    work, chip = plan.work(None if formats is None else str(formats[0])), plan.space.chip(row)
     phases = [
         _as_arrays(run(trace, chip, mapping=plan.mapping, fidelity=plan.fidelity)) if trace is not None else None
         for trace in (work.prefill, work.decode)
     ]
-    row: Floats = objective_values(work.objectives, measured(work, *phases))[0]
-    return row
+    values: Floats = objective_values(work.objectives, measured(work, *phases))[0]
+    return values
 
 
 def _as_arrays(totals: SingleTotals) -> Any:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dse.formats import Formats
 from dse.objectives import Floats, Measured, Objective, computable
 from models.chip import ChipTable
 from workloads.errors import ChipsmithError
@@ -76,6 +77,11 @@ class Workload:
             return work
         decoding = any(op.phase == "decode" for op in work.ops)
         return cls(decode=work) if decoding else cls(prefill=work)
+
+    def in_formats(self, formats: Formats) -> Workload:
+        """The same work in other number formats."""
+        prefill, decode = (None if t is None else formats.of(t) for t in (self.prefill, self.decode))
+        return Workload(prefill, decode, self.decode_steps)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,0 +1,321 @@
+"""Shapes, types and small constants of every value: ONNX's own inference node by node, constants folded on the way."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workloads.errors import ChipsmithError
+from workloads.onnx_in.contrib import CONTRIB
+from workloads.onnx_in.dims import bind_inputs, shape_of
+from workloads.onnx_in.nodes import Node, Shape, domain_of
+
+if TYPE_CHECKING:
+    import onnx
+
+_FOLDED_ELEMENTS = 4096
+_DEEPEST = 8  # dimensions; more are a damaged file
+_LARGEST = 1 << 60
+_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+_SAME_DATA = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "DequantizeLinear")
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class Values:
+    """What is known of the values of a graph, by name.
+
+    Attributes:
+        shapes, types: shape and ONNX element type.
+        consts: small values that do not depend on the inputs.
+        params: name -> name of the stored parameter that holds its data (itself, unless it is a view or a cast).
+        groups: elements that share a scale, by name of the stored parameter.
+        inputs: names of the inputs of the graph.
+        results: names of its outputs.
+    """
+
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    types: dict[str, int] = field(default_factory=dict)
+    consts: dict[str, Array] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+
+    def shape(self, name: str) -> Shape:
+        """The shape of a value.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        found = self.shapes.get(name)
+        if found is None:
+            raise ValueError(f"the shape of {name!r} is not known")
+        return found
+
+    def elements(self, name: str) -> int:
+        """Elements of a value."""
+        return prod(self.shape(name))
+
+    def fixed(self, name: str) -> bool:
+        """Whether a value is known before the model runs: a parameter, or made of parameters."""
+        return name in self.params or name in self.consts
+
+
+def infer(model: onnx.ModelProto, dims: Mapping[str, int], path: Path) -> tuple[list[Node], Values]:
+    """Nodes that depend on the inputs, in order, and what is known of all values.
+
+    Raises:
+        ChipsmithError: a dimension is not bound; a value is read before it is written; shapes that do not fit.
+    """
+    graph = model.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    infos = [info for info in graph.input if info.name not in stored]
+    found = Values(inputs=tuple(info.name for info in infos), results=tuple(info.name for info in graph.output))
+    found.shapes.update(bind_inputs(str(path), infos, dims))
+    found.types.update({info.name: info.type.tensor_type.elem_type for info in infos})
+    for tensor in graph.initializer:
+        _store(found, tensor.name, tensor, str(path))
+    for sparse in graph.sparse_initializer:
+        found.shapes[sparse.values.name] = tuple(sparse.dims)
+        found.types[sparse.values.name] = sparse.values.data_type
+        found.params[sparse.values.name] = sparse.values.name
+    declared = {info.name: info for info in (*graph.value_info, *graph.output)}
+    inference = _Inference(model, found, declared, dims, path)
+    nodes = [node for number, proto in enumerate(graph.node) if (node := inference.take(number, proto)) is not None]
+    return nodes, found
+
+
+def _store(found: Values, name: str, tensor: onnx.TensorProto, where: str) -> None:
+    shape = tuple(tensor.dims)
+    _refuse_size(shape, f"{where}: {name}")
+    found.shapes[name], found.types[name], found.params[name] = shape, tensor.data_type, name
+    value = _small(tensor, shape, where)
+    if value is not None:
+        found.consts[name] = value
+
+
+def _small(tensor: onnx.TensorProto, shape: Shape, where: str) -> Array | None:
+    """The data of a small tensor that the file holds in a type that shapes can depend on."""
+    from onnx import TensorProto, numpy_helper
+
+    kinds = (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.FLOAT, TensorProto.FLOAT16)
+    if tensor.data_type not in kinds or prod(shape) > _FOLDED_ELEMENTS:
+        return None
+    if tensor.data_location == TensorProto.EXTERNAL or not _has_data(tensor, shape):
+        return None
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError) as error:
+        raise ChipsmithError(f"{where}: {tensor.name}", None, f"a damaged tensor: {error}") from None
+
+
+def _has_data(tensor: onnx.TensorProto, shape: Shape) -> bool:
+    return prod(shape) == 0 or bool(tensor.raw_data or tensor.int64_data or tensor.int32_data or tensor.float_data)
+
+
+def _refuse_size(shape: Iterable[int], where: str) -> None:
+    sizes = list(shape)
+    if any(size < 0 for size in sizes) or prod(sizes) > _LARGEST or len(sizes) > _DEEPEST:
+        raise ChipsmithError(where, tuple(sizes), f"legal: up to {_DEEPEST} dimensions and 2^60 elements")
+
+
+class _Inference:
+    """Goes through the nodes in order."""
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        found: Values,
+        declared: Mapping[str, onnx.ValueInfoProto],
+        dims: Mapping[str, int],
+        path: Path,
+    ) -> None:
+        from onnx import defs, helper
+
+        self.found = found
+        self.declared = declared
+        self.dims = dims
+        self.path = path
+        self.opsets = {item.domain: item.version for item in model.opset_import}
+        self.opsets.setdefault("", self.opsets.get("ai.onnx", defs.onnx_opset_version()))
+        self.imports = [helper.make_opsetid(domain, version) for domain, version in self.opsets.items()]
+        self._written = set(found.shapes)
+
+    def take(self, number: int, proto: onnx.NodeProto) -> Node | None:
+        """Learn what a node writes; returns it unless it is folded."""
+        node = _plain(number, proto)
+        where = f"{self.path}: node {node.name} ({node.op})"
+        for name in node.inputs:
+            if name and name not in self._written:
+                raise ChipsmithError(where, name, "is read before any node writes it")
+        self._written.update(node.outputs)
+        if proto.op_type == "Constant" and not proto.input:
+            self._constant(proto, where)
+            return None
+        for name, (shape, kind) in self._outputs(node, proto, where).items():
+            _refuse_size(shape, f"{where}: {name}")
+            self.found.shapes[name], self.found.types[name] = shape, kind
+        if self._fold(node, proto):
+            return None
+        return node
+
+    def _constant(self, proto: onnx.NodeProto, where: str) -> None:
+        from onnx import helper, numpy_helper
+
+        name = proto.output[0] if proto.output else ""
+        for attribute in proto.attribute:
+            if attribute.name == "value":
+                _store(self.found, name, attribute.t, where)
+            elif attribute.name in ("value_int", "value_ints", "value_float", "value_floats"):
+                value = np.asarray(helper.get_attribute_value(attribute))
+                form = np.int64 if "int" in attribute.name else np.float32
+                _store(self.found, name, numpy_helper.from_array(value.astype(form), name), where)
+
+    def _outputs(self, node: Node, proto: onnx.NodeProto, where: str) -> dict[str, tuple[Shape, int]]:
+        rule = CONTRIB.get(node.op) if self._schema(proto) is None else None
+        inferred = self._by_schema(proto, where) if rule is None else self._by_rule(rule, node, where)
+        for name in node.outputs:
+            if name and name not in inferred and name in self.declared:
+                shape = shape_of(self.declared[name], self.dims)
+                if shape is not None:
+                    inferred[name] = shape, self.declared[name].type.tensor_type.elem_type
+        return inferred
+
+    def _by_rule(self, rule: Any, node: Node, where: str) -> dict[str, tuple[Shape, int]]:
+        try:
+            outputs = rule(node, self.found)
+        except (ValueError, IndexError, KeyError, ZeroDivisionError) as error:
+            raise ChipsmithError(where, None, str(error)) from None
+        return {name: facts for name, facts in zip(node.outputs, outputs, strict=False) if name}
+
+    def _schema(self, proto: onnx.NodeProto) -> onnx.defs.OpSchema | None:
+        from onnx import defs
+
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        version = min(self.opsets.get(domain, 1), (1 << 31) - 1)
+        try:
+            return defs.get_schema(proto.op_type, version, domain) if version > 0 else None
+        except defs.SchemaError:
+            return None
+
+    def _by_schema(self, proto: onnx.NodeProto, where: str) -> dict[str, tuple[Shape, int]]:
+        from onnx import helper, numpy_helper, shape_inference
+
+        schema = self._schema(proto)
+        if schema is None or any(attribute.HasField("g") or attribute.graphs for attribute in proto.attribute):
+            return {}
+        known = [name for name in proto.input if name in self.found.shapes]
+        types = {name: helper.make_tensor_type_proto(self.found.types[name], self.found.shapes[name]) for name in known}
+        data = {name: numpy_helper.from_array(self.found.consts[name], name) for name in known if self._const(name)}
+        try:
+            inferred = shape_inference.infer_node_outputs(schema, proto, types, data, None, self.imports)
+        except Exception as error:  # the compiled inference raises several types of its own
+            reason = " ".join(str(error).split())
+            raise ChipsmithError(where, None, f"its shapes do not fit: {reason}") from None
+        return {name: facts for name, kind in inferred.items() if (facts := _tensor(kind)) is not None}
+
+    def _const(self, name: str) -> bool:
+        return name in self.found.consts
+
+    def _fold(self, node: Node, proto: onnx.NodeProto) -> bool:
+        """Whether the outputs are known without running the model; small ones are computed."""
+        if node.op in ("Shape", "Size") and node.input(0) in self.found.shapes:
+            self._keep(node.output(0), _shape_value(node, self.found.shape(node.input(0))))
+            return True
+        if (
+            node.domain not in ("", "ms")
+            or node.op in _RANDOM
+            or not all(map(self.found.fixed, filter(None, node.inputs)))
+        ):
+            return False
+        if not all(name in self.found.shapes for name in node.outputs if name):
+            return False
+        if not self._evaluate(node, proto):
+            for name in filter(None, node.outputs):
+                self.found.params[name] = self._root(node, name)
+        return True
+
+    def _root(self, node: Node, name: str) -> str:
+        source = node.input(0)
+        if node.op not in _SAME_DATA or source not in self.found.params:
+            return name
+        held = self.found.params[source]
+        if node.number("block_size") > 0:
+            self.found.groups[held] = node.number("block_size")
+        return held
+
+    def _keep(self, name: str, value: Array) -> None:
+        from onnx import helper
+
+        self.found.consts[name] = value
+        self.found.shapes[name] = value.shape
+        self.found.types[name] = helper.np_dtype_to_tensor_dtype(value.dtype)
+        self.found.params[name] = name
+
+    def _evaluate(self, node: Node, proto: onnx.NodeProto) -> bool:
+        sizes = [self.found.elements(name) for name in (*node.inputs, *node.outputs) if name]
+        if (
+            node.domain
+            or max(sizes, default=0) > _FOLDED_ELEMENTS
+            or not all(map(self._const, filter(None, node.inputs)))
+        ):
+            return False
+        from onnx import helper
+        from onnx.reference import ReferenceEvaluator
+
+        inputs = [helper.make_tensor_value_info(n, self.found.types[n], None) for n in dict.fromkeys(proto.input) if n]
+        outputs = [helper.make_tensor_value_info(n, self.found.types[n], None) for n in proto.output if n]
+        graph = helper.make_graph([proto], "fold", inputs, outputs)
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")  # folding a division by zero is the model's business, not an event
+                model = helper.make_model(graph, opset_imports=self.imports)
+                values = ReferenceEvaluator(model).run(
+                    None, {info.name: self.found.consts[info.name] for info in inputs}
+                )
+        except Exception:  # the reference implementation has gaps; then the value stays unknown, its shape does not
+            return False
+        for info, value in zip(outputs, values, strict=True):
+            if isinstance(value, np.ndarray | np.generic) and np.asarray(value).dtype.kind in "biuf":
+                self._keep(info.name, np.asarray(value))
+        return all(self._const(info.name) for info in outputs)
+
+
+def _plain(number: int, proto: onnx.NodeProto) -> Node:
+    from onnx import AttributeProto, helper
+
+    attrs: dict[str, object] = {}
+    for attribute in proto.attribute:
+        if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS, AttributeProto.TENSOR):
+            continue
+        try:
+            value = helper.get_attribute_value(attribute)
+        except ValueError:
+            continue
+        attrs[attribute.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    name = proto.name.strip("/").replace("/", ".") or f"{proto.op_type}_{number}"
+    return Node(name, proto.op_type, domain_of(proto.domain), tuple(proto.input), tuple(proto.output), attrs)
+
+
+def _tensor(kind: onnx.TypeProto) -> tuple[Shape, int] | None:
+    """Shape and type of an inferred tensor, None where it is no tensor or a dimension is open."""
+    tensor = kind.tensor_type
+    if not kind.HasField("tensor_type") or not tensor.HasField("shape"):
+        return None
+    if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        return None
+    return tuple(int(dim.dim_value) for dim in tensor.shape.dim), int(tensor.elem_type)
+
+
+def _shape_value(node: Node, shape: Sequence[int]) -> Array:
+    if node.op == "Size":
+        return np.asarray(prod(shape), np.int64)
+    end = node.number("end") if "end" in node.attrs else len(shape)
+    return np.asarray(shape[node.number("start") : end], np.int64)

@@ -64,14 +64,15 @@ def read_onnx(path: str | Path, *, dims: Mapping[str, int] | None = None, allow_
 
 
 def _rewritten(nodes: list[Node], found: Values, where: str) -> tuple[list[Node], dict[str, str]]:
-    from workloads.onnx_in.fuse import fold_batch_norm, fold_quantise, fuse_bias, fuse_gates, fuse_regions
+    from workloads.onnx_in import fuse
     from workloads.onnx_in.fuse_attention import fuse_attention
 
     nodes = _named_apart(live(nodes, found.results))
     try:
-        for fuse in (fuse_attention, fold_batch_norm, fuse_bias, fuse_regions, fuse_gates):
-            nodes = fuse(nodes, found)
-        return fold_quantise(live(nodes, found.results), found)
+        nodes = fuse.drop_views(nodes, found)
+        for one in (fuse_attention, fuse.fold_batch_norm, fuse.fuse_bias, fuse.fuse_rope, fuse.fuse_regions):
+            nodes = one(nodes, found)
+        return fuse.fold_quantise(live(fuse.fuse_gates(nodes, found), found.results), found)
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise ChipsmithError(where, None, f"a damaged graph: {error}") from None
 

@@ -50,6 +50,77 @@ PATTERNS = (
 )
 
 
+def drop_views(nodes: Sequence[Node], found: Values) -> list[Node]:
+    """Nodes that only pass a value on vanish: Identity, Dropout, a Cast to the same type, a Concat of one value."""
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in nodes:
+        kept.append(replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs)))
+        source = _passed_on(kept[-1], found)
+        if source and node.output(0) not in found.results and not any(node.outputs[1:]):
+            renamed[node.output(0)] = source
+            kept.pop()
+    return kept
+
+
+def _passed_on(node: Node, found: Values) -> str:
+    if node.domain:
+        return ""
+    if node.op in ("Identity", "Dropout"):
+        return node.input(0)
+    if node.op == "Cast" and found.types.get(node.input(0)) == found.types.get(node.output(0)):
+        return node.input(0)
+    if node.op == "Concat" and all(name in found.shapes for name in node.inputs):
+        held = [name for name in node.inputs if found.elements(name)]
+        cache = any(name in found.inputs and name not in held for name in node.inputs)  # empty, but appended to
+        return held[0] if len(held) == 1 and not cache else ""
+    return ""
+
+
+def fuse_rope(nodes: Sequence[Node], found: Values) -> list[Node]:
+    """Rotary positions written out, ``x * cos + concat(-x2, x1) * sin``, become one row."""
+    view = View(nodes, found.results)
+    made: dict[str, Node] = {}
+    gone: set[str] = set()
+    for node in nodes:
+        members = _rope(view, node) if node.key == ("", "Add") else None
+        if members is not None:
+            turned, plain = members[1], members[0]
+            halves = {one.name for one in members[2:]}
+            x = next(iter(members[-1].inputs))
+            factors = [name for one in (plain, turned) for name in one.inputs if name not in (x, members[2].output(0))]
+            attrs = {"kind": "elementwise", "function": "rope"}
+            made[node.name] = Node(node.name, "region", FUSED, (x, *factors), node.outputs, attrs)
+            gone |= {plain.name, turned.name} | halves
+    return [made.get(node.name, node) for node in nodes if node.name not in gone]
+
+
+def _rope(view: View, add: Node) -> list[Node] | None:
+    """The plain product, the turned product, and the concat, negation and slices of the turn."""
+    products = [view.writer(name) for name in add.inputs]
+    for plain, turned in (products, products[::-1]) if len(products) == 2 else ():
+        if plain is None or turned is None or plain.key != ("", "Mul") or turned.key != ("", "Mul"):
+            continue
+        for name in turned.inputs:
+            turn = _turn(view, view.writer(name), plain.inputs)
+            inner = None if turn is None else [plain, turned, *turn]
+            if inner and all(view.only_reader(one.output(0)) is not None for one in inner):
+                return inner
+    return None
+
+
+def _turn(view: View, concat: Node | None, sources: Sequence[str]) -> list[Node] | None:
+    """Concat of the negated second half and the first half of one of ``sources``."""
+    if concat is None or concat.op != "Concat" or len(concat.inputs) != 2:
+        return None
+    negated, first = (view.writer(name) for name in concat.inputs)
+    second = view.writer(negated.input(0)) if negated is not None and negated.op == "Neg" else None
+    if negated is None or first is None or second is None or not first.op == second.op == "Slice":
+        return None
+    same = first.input(0) == second.input(0) and first.input(0) in sources
+    return [concat, negated, second, first] if same else None
+
+
 def fuse_bias(nodes: Sequence[Node], found: Values) -> list[Node]:
     """A stored vector added to a product becomes its bias."""
     view = View(nodes, found.results)

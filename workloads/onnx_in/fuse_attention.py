@@ -19,7 +19,6 @@ from workloads.onnx_in.shapes import Values
 _SCORES = words("Add Sub Mul Div Where Cast Tanh Max Clip Identity")
 _AFTER = words("Cast Dropout Identity")
 _THROUGH = words("Transpose Reshape Unsqueeze Squeeze Expand Tile Identity Cast Mul Div")
-_MASK_DEPTH = 40
 CACHE_RANK = 4
 
 
@@ -77,7 +76,7 @@ def _attention(view: View, found: Values, softmax: Node) -> tuple[Node, Node, li
         kv_heads=sizes.heads // k.copies,
         past=k.past,
         keys=sizes.keys - k.past,
-        causal=any(_has_triangle(view, mask) for mask in match.masks),
+        causal=not found.triangles.isdisjoint(match.masks),
         cached=bool(k.cache),
     )
     return _joined(view, match, (scores, values), sizes, (q, k, v))
@@ -92,7 +91,7 @@ def _joined(
         last, out = merge, merge.output(0)
     q, k, v = operands
     caches = [one.cache for one in (k, v) if one.cache]
-    inputs = (q.step, k.step, v.step, *caches, *match.masks)
+    inputs = (q.step, k.step, v.step, *caches, *dict.fromkeys(match.masks))
     attrs: dict[str, object] = {"sizes": sizes, "steps": 3, "caches": len(caches)}
     node = Node(products[1].name, "attention", FUSED, inputs, (out, k.present, v.present), attrs)
     return last, node, [*match.gone, *products, match.softmax, last]
@@ -125,7 +124,7 @@ def _back(view: View, found: Values, name: str, match: _Match) -> Node | None:
         product = _back(view, found, source, match)
         if product is not None:
             match.gone.append(node)
-            match.masks.extend(other for other in node.inputs if other != source and not found.fixed(other))
+            match.masks.extend(other for other in node.inputs if other and other != source)
             return product
         del match.gone[here[0] :], match.masks[here[1] :]
     return None
@@ -201,18 +200,3 @@ def _append(found: Values, node: Node) -> tuple[str, str, int] | None:
     axis = node.number("axis")
     shape = found.shape(cache)
     return (cache, step, shape[axis]) if len(shape) == CACHE_RANK else None
-
-
-def _has_triangle(view: View, name: str) -> bool:
-    """Whether a mask comes from a triangle (Trilu)."""
-    names = [name]
-    seen: set[str] = set()
-    while names and len(seen) < _MASK_DEPTH:
-        node = view.writer(names.pop())
-        if node is None or node.name in seen:
-            continue
-        if node.op == "Trilu":
-            return True
-        seen.add(node.name)
-        names.extend(node.inputs)
-    return False

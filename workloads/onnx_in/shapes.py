@@ -14,7 +14,7 @@ import numpy as np
 from workloads.errors import ChipsmithError
 from workloads.onnx_in.contrib import CONTRIB
 from workloads.onnx_in.dims import bind_inputs, shape_of
-from workloads.onnx_in.nodes import Node, Shape, domain_of
+from workloads.onnx_in.nodes import Node, Shape, domain_of, words
 
 if TYPE_CHECKING:
     import onnx
@@ -23,6 +23,10 @@ _FOLDED_ELEMENTS = 4096
 _DEEPEST = 8  # dimensions; more are a damaged file
 _LARGEST = 1 << 60
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+_COMPARISONS = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+_MASKS = words(
+    "And Or Not Where Mul Add Sub Cast Expand Reshape Unsqueeze Squeeze Transpose Slice Gather GatherND Concat"
+)
 _SAME_DATA = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "DequantizeLinear")
 Array = np.ndarray[Any, Any]
 
@@ -36,6 +40,7 @@ class Values:
         consts: small values that do not depend on the inputs.
         params: name -> name of the stored parameter that holds its data (itself, unless it is a view or a cast).
         groups: elements that share a scale, by name of the stored parameter.
+        triangles: values that hold a causal mask: a triangle (Trilu), or known positions compared with known positions.
         inputs: names of the inputs of the graph.
         results: names of its outputs.
     """
@@ -45,6 +50,7 @@ class Values:
     consts: dict[str, Array] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
+    triangles: set[str] = field(default_factory=set)
     inputs: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
 
@@ -162,9 +168,17 @@ class _Inference:
         for name, (shape, kind) in self._outputs(node, proto, where).items():
             _refuse_size(shape, f"{where}: {name}")
             self.found.shapes[name], self.found.types[name] = shape, kind
-        if self._fold(node, proto):
-            return None
-        return node
+        if self._triangular(node):
+            self.found.triangles.update(node.outputs)
+        return None if self._fold(node, proto) else node
+
+    def _triangular(self, node: Node) -> bool:
+        if node.op == "Trilu" or (node.op in _MASKS and not self.found.triangles.isdisjoint(node.inputs)):
+            return True
+        if node.op not in _COMPARISONS or not all(map(self.found.fixed, node.inputs)):
+            return False
+        sizes = [self.found.elements(name) for name in node.inputs if name in self.found.shapes]
+        return node.output(0) in self.found.shapes and self.found.elements(node.output(0)) > max(sizes, default=0)
 
     def _constant(self, proto: onnx.NodeProto, where: str) -> None:
         from onnx import helper, numpy_helper

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dse.formats import FORMATS
 from dse.objectives import Objective, objective
 from dse.quality import METRICS
 from dse.space import Parameter
@@ -58,9 +59,9 @@ class Description:
         """What every reader of a figure must know, ``""`` if nothing."""
         if not self.unjudged:
             return ""
-        fields = ", ".join(path.rpartition(".")[2] for path in self.unjudged)
-        verb = "vary" if len(self.unjudged) > 1 else "varies"
-        return f"not at equal model quality: {fields} {verb} and accuracy was not judged"
+        names = ["number formats" if path == FORMATS else path.rpartition(".")[2] for path in self.unjudged]
+        verb = "varies" if len(names) == 1 and self.unjudged[0] != FORMATS else "vary"
+        return f"not at equal model quality: {', '.join(names)} {verb} and accuracy was not judged"
 
     def to_json(self) -> str:
         """One line of JSON."""

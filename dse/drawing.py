@@ -59,7 +59,8 @@ def picture(path: str | Path, width_in: float, height_in: float) -> Iterator[Fig
 def title(axes: Axes, heading: str, subtitle: str, warning: str = "") -> None:
     """Heading and a line of facts above the axes, a warning inside."""
     axes.set_title(heading, loc="left", fontsize=13, fontweight="bold", color=INK, pad=40)
-    line = axes.text(0, 1.06, subtitle, transform=axes.transAxes, fontsize=8.5, color=GREY, va="bottom")
+    above = {"xycoords": "axes fraction", "xytext": (0, 22), "textcoords": "offset points"}
+    line = axes.annotate(subtitle, (0, 1), **above, fontsize=8.5, color=GREY, va="bottom")  # type: ignore[arg-type]  # texts and a pair
     line.set_in_layout(False)  # else a long line takes its width from the axes
     if warning:
         axes.text(0.5, 0.02, warning, transform=axes.transAxes, ha="center", color=WARN, fontsize=9, weight="bold")

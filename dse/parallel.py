@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.drawing import GREY, INK, picture, plain_value, short_path, spans_far, title, unit_range
+from dse.drawing import GREY, INK, picture, plain_value, scale, short_path, spans_far, title, unit_range
 from dse.objectives import Floats, Objective
 from dse.results import StudyResults
 from dse.space import Parameter
@@ -139,6 +139,7 @@ def parallel_figure(study: StudyResults, path: str | Path) -> ParallelData:
         _draw_lines(axes, data)
         _draw_axes(axes, data)
         bar = figure.colorbar(axes.collections[-1], ax=axes, pad=0.02, aspect=32)
+        scale(bar.ax.set_yscale, bar.ax.yaxis, data.colour_values[data.on_front])
         bar.set_label(data.colour.axis, color=INK)
         bar.ax.spines[:].set_visible(False)
         title(axes, data.title, data.subtitle, data.warning)

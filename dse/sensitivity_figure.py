@@ -62,7 +62,8 @@ def _draw_panel(axes: Axes, result: Sensitivity, name: str) -> None:
               xerr=[e.first_conf for e in rows], ecolor=INK, error_kw=style)  # fmt: skip
     axes.set_yticks(place, [short_path(path) for path in order], fontsize=8.5)
     axes.invert_yaxis()
-    axes.set_xlim(left=min(0.0, *(e.first - e.first_conf for e in result.effects)))
+    longest = max(max(e.first + e.first_conf, e.total + e.total_conf) for e in result.effects)
+    axes.set_xlim(min(0.0, *(e.first - e.first_conf for e in result.effects)), max(longest, 0.1) * 1.12)
     axes.text(0.5, 1.015, measure(name).axis, transform=axes.transAxes, ha="center", fontsize=9.5, color=INK)
     for at, effect in enumerate(rows):
         axes.text(1.0, at, _arrow(effect.trend), transform=axes.get_yaxis_transform(), va="center", ha="right",

@@ -28,6 +28,7 @@ from workloads.errors import ChipsmithError
 
 SCHEMA_VERSION = 2  # 2: checksums
 APPLICATION_ID = 0x43485053  # "CHPS" in the file's header
+_LEAST_BYTES = 512  # the smallest page; SQLite takes a shorter file for an empty database
 _KEY = np.dtype("<i4")
 _NUMBER = np.dtype("<i8")
 
@@ -301,6 +302,8 @@ def _unfinished(connection: sqlite3.Connection) -> bool:
 
 
 def _check_file(connection: sqlite3.Connection, file: Path) -> None:
+    if 0 < file.stat().st_size < _LEAST_BYTES:
+        raise ChipsmithError(str(file), None, f"is damaged: {file.stat().st_size} bytes are left of it")
     identity, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if identity != APPLICATION_ID and tables:
@@ -369,7 +372,7 @@ def _check_appends(rows: Rows, appends: Iterable[tuple[int, int, bytes]]) -> Non
     for first, count, digest in appends:
         _require(first == at and count > 0, "the list of designs")
         at += count
-        _require(_rows_digest(part_of(rows, slice(first, at))) == digest, f"designs {first} to {at - 1}")
+        _require(_rows_digest(part_of(rows, slice(first, at))) == digest, f"one of the designs {first} to {at - 1}")
     _require(at == len(rows.index), "the list of designs")
 
 

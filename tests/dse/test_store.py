@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dse.store import APPLICATION_ID, Rows, Store, open_store
+from dse.store import APPLICATION_ID, Rows, Store, open_store, read_store
 from workloads.errors import ChipsmithError
 
 MANIFEST = {"space": "abc", "seed": "1", "_chip": "x"}
@@ -229,3 +231,182 @@ def test_many_designs_in_populations(tmp_path: Path) -> None:
 def _twenty_thousand() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...], np.ndarray]:
     every = rows(20_000)
     return every.index, every.values, every.status, every.violation, every.reasons, np.repeat(np.arange(5), 4000)
+
+
+# Damage: whatever happens to the bytes, the store says so or gives back exactly what was stored
+
+
+def fill(path: Path) -> None:
+    with open_(path) as store:
+        for number, first in enumerate((0, 30, 60)):
+            store.append(rows(30, first, number), first, np.arange(first, first + 30), number)
+        store.put("_reference", (1.5).hex())
+
+
+def everything(store: Store) -> tuple[Rows, list[list[int]], dict[str, str]]:
+    return store.load(3), [p.tolist() for p in store.populations()], store.manifest()
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sound") / "s.db"
+    fill(path)
+    return path
+
+
+EDITS = st.lists(
+    st.tuples(st.sampled_from(["flip", "zero", "cut", "insert", "swap"]), st.floats(0, 1), st.integers(1, 255)),
+    min_size=1,
+    max_size=4,
+)
+
+
+def damaged(data: bytes, edits: list[tuple[str, float, int]]) -> bytes:
+    found = bytearray(data)
+    for kind, place, amount in edits:
+        at = int(place * (len(found) - 1)) if found else 0
+        if kind == "flip" and found:
+            found[at] ^= amount
+        elif kind == "zero":
+            found[at : at + amount] = bytes(len(found[at : at + amount]))
+        elif kind == "cut":
+            del found[at:]
+        elif kind == "insert":
+            found[at:at] = bytes([amount]) * amount
+        elif kind == "swap":
+            found[at : at + 2 * amount] = found[at + amount : at + 2 * amount] + found[at : at + amount]
+    return bytes(found)
+
+
+@settings(max_examples=120, deadline=None)
+@given(edits=EDITS, resume=st.booleans())
+def test_damaged_bytes_are_refused_or_harmless(
+    sound: Path, tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[str, float, int]], resume: bool
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "s.db"
+    path.write_bytes(damaged(sound.read_bytes(), edits))
+    with read_store(sound) as store:
+        expected = everything(store)
+    try:
+        with open_(path, True) if resume else read_store(path) as store:
+            found = everything(store)
+    except ChipsmithError as error:
+        assert str(error).startswith(str(path))
+        return
+    assert_equal(found[0], expected[0])
+    assert found[1:] == expected[1:]
+
+
+def change(path: Path, statement: str) -> None:
+    other = sqlite3.connect(path)
+    other.execute(statement)
+    other.commit()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE designs SET area_mm2 = 1.0 WHERE number = 31", "one of the designs 30 to 59 has the wrong checksum"),
+        ("UPDATE designs SET reason = 'x' WHERE number = 0", "one of the designs 0 to 29 has the wrong checksum"),
+        ("UPDATE designs SET violation = 'much' WHERE number = 0", "could not convert string to float: 'much'"),
+        ("DELETE FROM designs WHERE number > 59", "one of the designs 60 to 89 has the wrong checksum"),
+        ("DELETE FROM appends WHERE first = 60", "the list of designs has the wrong checksum"),
+        ("UPDATE populations SET designs = x'00' WHERE number = 1", "a population has the wrong checksum"),
+        ("DELETE FROM populations WHERE number = 1", "a population has the wrong checksum"),
+        ("UPDATE manifest SET value = '0x1p+2' WHERE key = '_reference'",
+         "the fact '_reference' has the wrong checksum"),
+    ],
+)  # fmt: skip
+def test_changed_contents_are_noticed(sound: Path, tmp_path: Path, statement: str, message: str) -> None:
+    path = tmp_path / "s.db"
+    path.write_bytes(sound.read_bytes())
+    change(path, statement)
+    with pytest.raises(ChipsmithError) as error, read_store(path) as store:
+        everything(store)
+    assert str(error.value) == f"{path}; is damaged: {message}"
+
+
+@settings(max_examples=40, deadline=None)
+@given(edits=EDITS)
+def test_a_damaged_journal_loses_its_end_at_most(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[str, float, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    path, copy = folder / "s.db", folder / "copy.db"
+    with open_(path) as store:
+        for number, first in enumerate((0, 30, 60)):
+            store.append(rows(30, first, number), first, np.arange(first, first + 30), number)
+        copy.write_bytes(path.read_bytes())
+        journal = damaged((folder / "s.db-wal").read_bytes(), edits)
+    (folder / "copy.db-wal").write_bytes(journal)
+    try:
+        with open_(copy, resume=copy.stat().st_size > 0) as store:
+            found = everything(store)
+    except ChipsmithError as error:
+        assert str(error).startswith(str(copy))
+        return
+    count = len(found[0].index)
+    assert count in (0, 30, 60, 90)
+    assert_equal(found[0], rows_of(count))
+    assert len(found[1]) == count // 30
+
+
+def rows_of(count: int) -> Rows:
+    every = rows(count)
+    population = np.repeat(np.arange(3), 30)[:count]
+    return Rows(every.index, every.values, every.status, every.violation, every.reasons, population)
+
+
+# Reading without writing
+
+
+def test_a_store_is_read_while_it_is_written_and_leaves_no_files(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with open_(path) as writer:
+        writer.append(rows(10), 0, np.arange(10), 0)
+        with read_store(path) as reader:
+            first = reader.load(3)
+            writer.append(rows(5, 10, 1), 10, np.arange(10, 15), 1)
+            assert_equal(reader.load(3), first)  # one snapshot
+        with read_store(path) as reader:
+            assert len(reader.load(3).index) == 15
+    with read_store(path) as reader:
+        assert len(reader.load(3).index) == 15
+    assert [p.name for p in tmp_path.iterdir()] == ["s.db"]
+
+
+def test_a_store_in_a_folder_that_cannot_be_written_is_read(sound: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    (folder / "s.db").write_bytes(sound.read_bytes())
+    folder.chmod(0o500)
+    try:
+        with read_store(folder / "s.db") as store:
+            assert len(store.load(3).index) == 90
+    finally:
+        folder.chmod(0o700)
+
+
+def test_a_store_is_not_written_through_a_reader(sound: Path) -> None:
+    before = sound.read_bytes()
+    with read_store(sound) as store, pytest.raises(ChipsmithError) as error:
+        store.put("_reference", "x")
+    assert str(error.value).startswith(f"{sound}; cannot be used: ")
+    assert sound.read_bytes() == before
+
+
+def test_reading_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.db"
+    with pytest.raises(ChipsmithError) as error:
+        read_store(path)
+    assert str(error.value) == f"{path}; there is no such study; chipsmith explore --study FILE.db makes one"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_a_study_whose_maker_died_at_once_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    change(path, f"PRAGMA application_id={APPLICATION_ID}")
+    with pytest.raises(ChipsmithError) as error:
+        read_store(path)
+    assert str(error.value) == f"{path}; holds no study yet"

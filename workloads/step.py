@@ -11,7 +11,7 @@ from workloads.errors import ChipsmithError, nearest
 from workloads.graph import Graph
 from workloads.precision import Precision
 from workloads.routing import Routing
-from workloads.trace import Operator, Segment
+from workloads.trace import Operator, Segment, Tensor
 
 LOGITS = ("last", "all", "none")
 MLA_FORMS = ("auto", "naive", "absorbed")
@@ -66,9 +66,9 @@ class LayerGraph(Graph):
 
     def source(self, name: str, role: str, elements: int, form: str, group: int = 0) -> int:
         """A tensor that no operator writes: a weight, a cache, an input of the trace."""
-        number = super().source(name, role, elements, form, group)
-        self.tensors[number] = replace(self.tensors[number], bytes=format_bytes(elements, form, group))
-        return number
+        size = format_bytes(elements, form, group)
+        self.tensors.append(Tensor(self._prefix + name, role, elements, form, size))
+        return len(self.tensors) - 1
 
     def prefix(self, prefix: str) -> None:
         """Put another prefix before the names of the rows that follow in the current block."""

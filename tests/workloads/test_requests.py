@@ -387,7 +387,7 @@ def test_command_describes_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[2].split() == ["input", "tokens", "1,193.5", "1,020", "2,735", "4,083", "4,142", "4,400", "305,537"]
     assert lines[5:] == [
         "log          conversation_sample",
-        "requests     256 in 261.603 s",
+        "requests     256 in 261.6 s",
         "rate         0.9786 requests/s, at most 1.9 in 10 s",
         "burstiness   gaps vary by 0.9648 of their mean, variance / mean of requests in 10 s 1.286 (Poisson: 1)",
         "prefixes     not in this log",

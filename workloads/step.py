@@ -25,7 +25,7 @@ PRICED_AS = {
     "sigmoid": "silu",
     "softcap": "silu",
     "tanh": "silu",
-    "token_shift": "silu",
+    "token_shift": "conv1d",
     "wkv7": "ssd",
     "wkv7_gate": "silu_mul",
     "wkv7_prepare": "silu_mul",
@@ -34,7 +34,10 @@ PRICED_AS = {
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is deployed; see :func:`workloads.build.build_trace` for the meaning of each field."""
+    """How a model is deployed; see :func:`workloads.build.build_trace` for the meaning of each field.
+
+    ``expert_weights`` is the format of the experts' matrices where it differs from that of the other weights.
+    """
 
     precision: Precision = field(default_factory=Precision)
     tensor_parallel: int = 1

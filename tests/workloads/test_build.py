@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim.lower import FUNCTIONS, lower
 from workloads.batch import Batch
 from workloads.build import build_trace, families
 from workloads.configs import ModelConfig, load_config
@@ -17,6 +18,7 @@ from workloads.errors import ChipsmithError
 from workloads.layers.decoder import runs
 from workloads.precision import Precision
 from workloads.routing import Routing
+from workloads.step import PRICED_AS
 from workloads.trace import Segment, Trace
 
 ONE_OF_EACH = ("llama-2-7b", "mistral-7b", "qwen2-7b", "qwen3-8b", "gpt2", "opt-125m", "bloom-176b", "mixtral-8x7b",
@@ -315,6 +317,17 @@ def test_recurrence_of_rwkv_7() -> None:
     names = [{op.name.partition(".")[2] for op in long.rows_of(block)} for block in ("first_layer", "layers")]
     assert names[0] - names[1] == {"embed_norm"}
     assert names[1] - names[0] == {"value_down_proj", "value_up_proj"}
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_every_row_can_be_simulated(name: str) -> None:
+    trace = build_trace(few_layers(name), Batch.decode(2, 50))
+    assert set(lower(trace).trace_row) == set(range(len(trace.ops)))
+
+
+def test_functions_that_engines_know_keep_their_names() -> None:
+    assert set(PRICED_AS.values()) <= set(FUNCTIONS)
+    assert not set(PRICED_AS) & set(FUNCTIONS)  # one that they have learnt needs no stand-in any more
 
 
 # ---------------------------------------------------------------- formats that models are published in

@@ -13,7 +13,7 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, Protocol, cast
 
 import chipsmith
@@ -72,9 +72,27 @@ def _add_command(add_parser: Callable[..., argparse.ArgumentParser], command: Co
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(sub)
-    if not any("--format" in action.option_strings for action in sub._actions):
-        add_format_argument(sub)
+    for parser in _family(sub):
+        _finish(parser, command.EXAMPLE)
     sub.set_defaults(run=command.run)
+
+
+def _family(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A command's parser and those of its actions."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from _family(child)
+
+
+def _finish(parser: argparse.ArgumentParser, example: str) -> None:
+    """What every command and action has: an example in its help, and ``--format``."""
+    if not parser.epilog:
+        parser.epilog = f"example:\n  {example}"
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    if not any("--format" in action.option_strings for action in parser._actions):
+        add_format_argument(parser)
 
 
 def _check_name(argv: Sequence[str], available: Sequence[Command]) -> None:

@@ -1,18 +1,22 @@
 """Timelines for Perfetto (ui.perfetto.dev) and chrome://tracing, in Chrome's JSON trace event format.
 
 A process is a Result, a thread an engine. Of a block that repeats the first iteration is drawn; one more thread shows
-the blocks, each as one slice over all of its iterations. Counters show how much of every shared resource is in use.
-Times are whole nanoseconds (the format counts microseconds), so that slices that touch never overlap by a rounding.
+the blocks, each as one slice over all of its iterations. Counters show how much of every shared resource is in use, and
+the bandwidth at which off-chip memory is read and written. Times are whole nanoseconds (the format counts
+microseconds), so that slices that touch never overlap by a rounding. Names of processes and threads come first, then
+all other events of a process in order of time.
+
+Format: "Trace Event Format" (Google, 2016): metadata events ``M``, complete events ``X``, counter events ``C``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sim.pictures.timeline_data import Window, engine_rows, resource_steps, windows
+from sim.pictures.timeline_data import Steps, Window, engine_rows, resource_steps, windows
 from sim.result import OpResult, Result
 from workloads.errors import ChipsmithError
 from workloads.files import write_text
@@ -46,19 +50,23 @@ def trace_document(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _process(result: Result, pid: int) -> Iterator[Event]:
-    """All events of a result; slices of a thread in order of time."""
+    """All events of a result: names first, then everything in order of time."""
     rows = engine_rows(result)
     tids = {name: _FIRST_ENGINE_TID + i for i, name in enumerate(rows)}
     yield _name(pid, 0, "process_name", f"{result.chip.name}: {result.trace.name}")
+    yield {"ph": "M", "pid": pid, "tid": 0, "name": "process_sort_index", "args": {"sort_index": pid}}
     for tid, name in ((BLOCKS_TID, "blocks"), *((tid, name) for name, tid in tids.items())):
         yield _name(pid, tid, "thread_name", name)
         yield {"ph": "M", "pid": pid, "tid": tid, "name": "thread_sort_index", "args": {"sort_index": tid}}
     shown = windows(result)
-    for window in shown:
-        yield _block_slice(window, pid)
+    events = [_block_slice(window, pid) for window in shown]
     for op in sorted(result.ops, key=lambda op: (tids[op.engine], op.start_s, op.end_s)):
-        yield _slice(pid, tids[op.engine], op.name, op.kind, op.start_s, op.end_s, _op_args(op))
-    yield from _counters(result, shown, pid)
+        events.append(_slice(pid, tids[op.engine], op.name, op.kind, op.start_s, op.end_s, _op_args(op)))
+    yield from sorted([*events, *_counters(result, shown, pid), *_bandwidths(result, shown, pid)], key=_at)
+
+
+def _at(event: Event) -> float:
+    return float(event["ts"])
 
 
 def _name(pid: int, tid: int, kind: str, name: str) -> Event:
@@ -106,25 +114,41 @@ def _block_slice(window: Window, pid: int) -> Event:
 
 def _counters(result: Result, shown: Sequence[Window], pid: int) -> Iterator[Event]:
     """Use of every shared resource in per cent; over iterations that are not drawn their mean."""
-    runs = [(op.start_s, op.end_s, op.needs_s) for op in result.ops]
-    runs += [run for window in shown for run in _hidden(window)]
-    for name, steps in resource_steps(runs).items():
-        shares = [*steps.share.clip(0, 1).tolist(), 0.0]
-        last: float | None = None
-        for at, share in zip(steps.edges_s.tolist(), shares, strict=True):
-            percent = round(share * 100, 3)
-            if percent != last:
-                args = {"percent": percent}
-                yield {"ph": "C", "pid": pid, "tid": 0, "name": f"{name} in use", "ts": _ns(at) / 1000, "args": args}
-            last = percent
+    for name, steps in resource_steps(_runs(result, shown, lambda op: op.needs_s)).items():
+        percent = [round(100 * share, 3) for share in steps.share.clip(0, 1).tolist()]
+        yield from _counter(pid, f"{name} in use", "percent", steps, percent)
 
 
-def _hidden(window: Window) -> list[tuple[float, float, Mapping[str, float]]]:
-    """The iterations of a block that are not drawn, as one run with all their needs."""
-    if window.count == 1 or window.end_s <= window.first_end_s:
-        return []
-    needs: dict[str, float] = {}
-    for op in window.ops:
-        for name, seconds in op.needs_s.items():
-            needs[name] = needs.get(name, 0.0) + seconds * (window.count - 1)
-    return [(window.first_end_s, window.end_s, needs)]
+def _bandwidths(result: Result, shown: Sequence[Window], pid: int) -> Iterator[Event]:
+    """Bytes a second that off-chip memory reads and writes, in GB/s, each operator's spread evenly over its run."""
+    for name, steps in resource_steps(_runs(result, shown, _off_chip)).items():
+        rates = [round(rate / 1e9, 3) for rate in steps.share.tolist()]
+        yield from _counter(pid, f"{name.replace('_', ' ')} bandwidth", "GB/s", steps, rates)
+
+
+def _off_chip(op: OpResult) -> dict[str, float]:
+    return {name: float(op.bytes[name]) for name in ("dram_read", "dram_write") if op.bytes.get(name)}
+
+
+def _counter(pid: int, name: str, unit: str, steps: Steps, values: Sequence[float]) -> Iterator[Event]:
+    """A value between edges, said where it changes; 0 at the end."""
+    last: float | None = None
+    for at, value in zip(steps.edges_s.tolist(), [*values, 0.0], strict=True):
+        if value != last:
+            yield {"ph": "C", "pid": pid, "tid": 0, "name": name, "ts": _ns(at) / 1000, "args": {unit: value}}
+        last = value
+
+
+def _runs(
+    result: Result, shown: Sequence[Window], needs: Callable[[OpResult], Mapping[str, float]]
+) -> list[tuple[float, float, Mapping[str, float]]]:
+    """When operators run and what they need; iterations of a block that are not drawn are one run with all of it."""
+    runs = [(op.start_s, op.end_s, needs(op)) for op in result.ops]
+    for window in shown:
+        if window.count > 1 and window.end_s > window.first_end_s:
+            hidden: dict[str, float] = {}
+            for op in window.ops:
+                for name, amount in needs(op).items():
+                    hidden[name] = hidden.get(name, 0.0) + amount * (window.count - 1)
+            runs.append((window.first_end_s, window.end_s, hidden))
+    return runs

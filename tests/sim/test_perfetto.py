@@ -25,7 +25,7 @@ Event = dict[str, Any]
 
 
 def check(document: Event) -> None:
-    """The schema: phases, numbers, names of all threads, order and no overlap on any thread."""
+    """The rules of the format: kinds, numbers, names of processes and threads, order, no overlap on any thread."""
     events = document["traceEvents"]
     named = {(e["pid"], e["tid"]) for e in events if e["ph"] == "M" and e["name"] == "thread_name"}
     assert {e["ph"] for e in events} <= {"M", "X", "C"}
@@ -34,12 +34,28 @@ def check(document: Event) -> None:
         assert isinstance(event["tid"], int)
         assert isinstance(event["name"], str)
         assert isinstance(event["args"], dict)
+    check_order(events)
     slices = [e for e in events if e["ph"] == "X"]
     assert {(e["pid"], e["tid"]) for e in slices} <= named
     for thread in named:
         check_thread([e for e in slices if (e["pid"], e["tid"]) == thread])
-    for _, track in itertools.groupby((e for e in events if e["ph"] == "C"), key=lambda e: (e["pid"], e["name"])):
-        check_counter(list(track))
+    counters = [e for e in events if e["ph"] == "C"]
+    for key in {(e["pid"], e["name"]) for e in counters}:
+        check_counter([e for e in counters if (e["pid"], e["name"]) == key])
+
+
+def check_order(events: list[Event]) -> None:
+    """Each process: one name, its metadata first, then times that never fall; a counter has one series of one unit."""
+    for pid in {e["pid"] for e in events}:
+        own = [e for e in events if e["pid"] == pid]
+        kinds = [e["ph"] for e in own]
+        assert kinds == sorted(kinds, key=lambda kind: kind != "M")
+        assert [e["name"] for e in own].count("process_name") == 1
+        times = [e["ts"] for e in own if e["ph"] != "M"]
+        assert times == sorted(times)
+        assert all("ts" not in e for e in own if e["ph"] == "M")
+        assert all(set(e) == {"ph", "pid", "tid", "name", "cat", "ts", "dur", "args"} for e in own if e["ph"] == "X")
+        assert all(set(e) == {"ph", "pid", "tid", "name", "ts", "args"} for e in own if e["ph"] == "C")
 
 
 def check_thread(slices: list[Event]) -> None:
@@ -53,8 +69,17 @@ def check_thread(slices: list[Event]) -> None:
 
 def check_counter(track: list[Event]) -> None:
     assert [e["ts"] for e in track] == sorted(e["ts"] for e in track)
-    assert all(0 <= e["args"]["percent"] <= 100 for e in track)
-    assert track[-1]["args"]["percent"] == 0
+    (unit,) = {key for e in track for key in e["args"]}
+    values = [e["args"][unit] for e in track]
+    assert unit in {"percent", "GB/s"}
+    assert min(values) >= 0
+    assert unit != "percent" or max(values) <= 100
+    assert values[-1] == 0
+    assert all(a != b for a, b in itertools.pairwise(values))
+
+
+def counter(document: Event, name: str) -> list[Event]:
+    return [e for e in document["traceEvents"] if e["ph"] == "C" and e["name"] == name]
 
 
 def slices(document: Event, tid: int) -> list[tuple[str, float, float]]:
@@ -102,11 +127,19 @@ def test_a_block_says_how_long_an_iteration_takes() -> None:
 
 
 def test_counters_show_use_with_the_mean_where_nothing_is_drawn() -> None:
-    track = [e for e in trace_document([result()])["traceEvents"] if e["ph"] == "C"]
-    assert {e["name"] for e in track} == {f"{MEMORY} in use"}
+    track = counter(trace_document([result()]), f"{MEMORY} in use")
     # 3 us of memory in 1 us is shown as all of it; then 0.5 in 1, 3 in 4, (3 + 0.5) x 3 in 15, 3 in 4, nothing.
     values = [(e["ts"], e["args"]["percent"]) for e in track]
     assert values == [(0.0, 100.0), (1.0, 50.0), (2.0, 75.0), (6.0, 70.0), (21.0, 75.0), (25.0, 0.0)]
+
+
+def test_counters_show_the_bandwidth_of_the_memory() -> None:
+    document = trace_document([result()])
+    names = {e["name"] for e in document["traceEvents"] if e["ph"] == "C"}
+    assert names == {f"{MEMORY} in use", "dram read bandwidth", "dram write bandwidth"}
+    # 50 kB in 1 us is 50 GB/s; then 50 in 1, 50 in 4, (50 + 50) x 3 in 15, 50 in 4 us.
+    reads = [(e["ts"], e["args"]["GB/s"]) for e in counter(document, "dram read bandwidth")]
+    assert reads == [(0.0, 50.0), (2.0, 12.5), (6.0, 20.0), (21.0, 12.5), (25.0, 0.0)]
 
 
 def test_several_results_are_several_processes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from chipsmith.output import emit, format_cell, table
@@ -23,10 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show it."""
     if args.what.endswith(_TRACE_ENDINGS):
-        from workloads.describe import describe_trace
+        from workloads.describe import describe_trace, totals
         from workloads.trace_io import read_trace
 
-        report = describe_trace(read_trace(args.what))
+        trace = read_trace(args.what)
+        report = describe_trace(trace)
+        if trace.effective_macs != trace.macs:
+            report["totals"] = {**totals(trace), "effective_GMAC": trace.effective_macs / 1e9}
         emit(report, lambda: trace_text(report), args)
     else:
         from models.chip import load_chip
@@ -41,4 +45,7 @@ def trace_text(report: dict[str, Any]) -> str:
     """A described trace as a title, a table of operators and a line for each total."""
     blocks = ", ".join(f"{name} x {count}" for name, count in report["blocks"].items())
     sums = [f"{name}: {format_cell(value)}" for name, value in report["totals"].items()]
-    return "\n".join([f"{report['name']} ({blocks})", "", table(report["rows"]), "", *sums])
+    known = report["meta"].get("transforms")
+    calls = known.items() if isinstance(known, dict) else ()
+    done = [f"{name}: {json.dumps(facts)[1:-1]}" for name, facts in calls]
+    return "\n".join([f"{report['name']} ({blocks})", "", table(report["rows"]), "", *sums, *done])

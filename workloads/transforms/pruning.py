@@ -65,6 +65,4 @@ def _patterned(op: Operator, name: str, text: str) -> Operator:
     known = getattr(op, field)
     if known not in ("dense", text):
         raise ChipsmithError(f"sparsity.{name}", text, f"{op.name} is {known} already: give a row one pattern")
-    if field == "sparsity" and op.cached_weights:
-        raise ChipsmithError(f"sparsity.{name}", text, f"{op.name} keeps weights on the chip: prune it before")
     return replace(op, act_sparsity=text) if name == "activations" else replace(op, sparsity=text)

@@ -49,7 +49,7 @@ def quantize(
         changed = _activations(changed, rows, activations)
     facts = {"weights": weights, "activations": activations, "kv": kv}
     groups = {"weight_group": weight_group, "kv_group": kv_group, "only": only or None, "except_": except_}
-    told = {name: fact for name, fact in {**facts, **groups}.items() if fact not in ("", 0)}
+    told = {name: fact for name, fact in {**facts, **groups}.items() if fact not in ("", 0, None)}
     return noted(_precise(changed, told), "quantization", **told)
 
 

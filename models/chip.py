@@ -21,6 +21,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from models.engines.base import EngineSpec, Spec
 from models.registry import engine_types, spec_class
 from models.wording import worded
+from models.yaml_text import parse_yaml
 from workloads.errors import ChipsmithError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -214,38 +215,15 @@ def load_chip(name_or_path: str | Path) -> Chip:
         return _read_chip(Path(text))
     if text not in list_chips():
         raise ChipsmithError("chip", text, nearest(text, list_chips()))
-    return _parse_yaml(text, (preset_folder() / f"{text}.yaml").read_text(encoding="utf-8"))
+    return parse_chip(parse_yaml(text, (preset_folder() / f"{text}.yaml").read_text(encoding="utf-8")))
 
 
 def _read_chip(path: Path) -> Chip:
     try:
-        return _parse_yaml(str(path), path.read_text(encoding="utf-8"))
+        return parse_chip(parse_yaml(str(path), path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ChipsmithError(f"{path}: cannot be read", None, str(reason)) from None
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C loader is optional
-    """Safe loader that refuses a key given twice (YAML would keep the last)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and key.value != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _parse_yaml(where: str, text: str) -> Chip:
-    try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or error
-        raise ChipsmithError(f"{where}{line}: not valid YAML", None, str(problem)) from None
-    return parse_chip(data)
 
 
 def _set(data: dict[str, Any], path: str, value: object) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from models.chip import Chip
+from models.yaml_text import parse_yaml
 from sim.demand import MODES
 from sim.engine import Engine, find_engine
 from workloads.errors import ChipsmithError, nearest
@@ -92,11 +93,9 @@ def load_mapping(name_or_path: str | Path | Mapping) -> Mapping:
     if not text.endswith((".yaml", ".yml")):
         raise ChipsmithError("mapping", text, f"{nearest(text, MODES[:2])}, or a YAML file")
     try:
-        return parse_mapping(yaml.safe_load(Path(text).read_text(encoding="utf-8")), text)
+        return parse_mapping(parse_yaml(text, Path(text).read_text(encoding="utf-8")), text)
     except (OSError, UnicodeDecodeError) as error:
         raise ChipsmithError(text, None, f"cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ChipsmithError(text, None, f"not valid YAML: {getattr(error, 'problem', error)}") from None
 
 
 @dataclass(frozen=True)

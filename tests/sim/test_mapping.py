@@ -120,7 +120,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     path.write_text("a: [1,")
     with pytest.raises(ChipsmithError) as broken:
         load_mapping(path)
-    assert str(broken.value).startswith(f"{path}; not valid YAML: ")
+    assert str(broken.value).startswith(f"{path}:2: not valid YAML; ")
     path.write_text("tile: {}\n")
     with pytest.raises(ChipsmithError) as unknown:
         load_mapping(path)
@@ -136,3 +136,12 @@ def test_operators_go_to_the_first_engine_that_takes_them_or_where_the_mapping_s
     assert placed.names == ("npu", "vector", "second", "link:ici")
     assert placed.paths == ("engines.npu", "engines.vector", "engines.second", "links.ici")
     assert placed.engine_of == {0: 0, 1: 2, 2: 1, 3: 3}
+
+
+def test_a_file_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    for text in ("[" * 200_000 + "]" * 200_000, "- " * 200_000, "{a: " * 101 + "}" * 101):
+        path.write_text(text)
+        with pytest.raises(ChipsmithError) as deep:
+            load_mapping(path)
+        assert str(deep.value) == f"{path}: not valid YAML; nested more than 100 levels deep"

@@ -116,9 +116,9 @@ def test_quotes_and_hidden_options_do_not_break_a_script() -> None:
 
 def test_fish_tells_an_action_from_a_command_of_the_same_name(root: Node) -> None:
     lines = script("fish", root).splitlines()
-    twice = [
-        n.path[1] for n in root.children if any(n.path[1] == c.path[-1] for o in root.children for c in o.children)
-    ]
+    actions = {child.path[-1] for owner in root.children for child in owner.children}
+    twice = [node.path[1] for node in root.children if node.path[1] in actions]
+    assert twice
     for name in twice:
         owners = [o.path[1] for o in root.children if name in {c.path[-1] for c in o.children}]
         own = [line for line in lines if f"-n '__fish_seen_subcommand_from {name};" in line]

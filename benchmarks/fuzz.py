@@ -119,7 +119,7 @@ def _trace(path: Path) -> object:
 def _onnx(path: Path) -> object:
     from workloads.onnx_import import read_onnx
 
-    return read_onnx(path, dims={"batch": 2, "sequence": 8}).check().macs
+    return read_onnx(path, dims={"batch": 2}).check().macs
 
 
 def _records(path: Path) -> object:

@@ -143,7 +143,7 @@ def _read_file(path: Path) -> ModelConfig:
         fields = json.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ChipsmithError(str(file), None, f"no readable file: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ChipsmithError(str(file), None, f"no JSON: {error}") from None
     return parse_config(fields, file.parent.name if file.name == "config.json" else file.stem)
 

@@ -7,7 +7,8 @@ every node becomes rows (docs/formats.md lists them). Operators that are not kno
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,12 +50,14 @@ def read_onnx(path: str | Path, *, dims: Mapping[str, int] | None = None, allow_
     file = Path(path)
     model = load_model(file)
     bound = dict(dims or {})
-    nodes, found = infer(model, bound, file)
-    nodes, forms = _rewritten(nodes, found, str(path))
-    unknown = _unknown(nodes)
-    if unknown and not allow_unknown:
-        listed = ", ".join(f"{name} ({count})" for name, count in unknown.items())
-        raise ChipsmithError(f"{path}: operators", listed, "not known; allow_unknown counts them as copies")
+    with _refusing(str(path)):
+        nodes, found = infer(model, bound, file, allow_unknown)
+        nodes = _named_apart(live(nodes, found.results))
+        unknown = _unknown(nodes)
+        if unknown and not allow_unknown:
+            listed = ", ".join(f"{name} ({count})" for name, count in unknown.items())
+            raise ChipsmithError(f"{path}: operators", listed, "not known; allow_unknown counts them as copies")
+        nodes, forms = _rewritten(nodes, found)
     imp = Importer(found, forms, _caches(nodes))
     for node in nodes:
         _emit(imp, node, str(path))
@@ -63,18 +66,24 @@ def read_onnx(path: str | Path, *, dims: Mapping[str, int] | None = None, allow_
     return _finish(imp, file.stem, model, {"dims": bound, "unknown": unknown})
 
 
-def _rewritten(nodes: list[Node], found: Values, where: str) -> tuple[list[Node], dict[str, str]]:
+@contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    """Word what damaged graphs break: names that are no text, attributes of another type, ranks that do not fit."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()[:40]) or type(error).__name__
+        raise ChipsmithError(where, None, f"can't be read: {reason}") from None
+
+
+def _rewritten(nodes: list[Node], found: Values) -> tuple[list[Node], dict[str, str]]:
     from workloads.onnx_in import fuse
     from workloads.onnx_in.fuse_attention import fuse_attention
 
-    nodes = _named_apart(live(nodes, found.results))
-    try:
-        nodes = fuse.drop_views(nodes, found)
-        for one in (fuse_attention, fuse.fold_batch_norm, fuse.fuse_bias, fuse.fuse_rope, fuse.fuse_regions):
-            nodes = one(nodes, found)
-        return fuse.fold_quantise(live(fuse.fuse_gates(nodes, found), found.results), found)
-    except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise ChipsmithError(where, None, f"a damaged graph: {error}") from None
+    nodes = fuse.drop_views(nodes, found)
+    for one in (fuse_attention, fuse.fold_batch_norm, fuse.fuse_bias, fuse.fuse_rope, fuse.fuse_regions):
+        nodes = one(nodes, found)
+    return fuse.fold_quantise(live(fuse.fuse_gates(nodes, found), found.results), found)
 
 
 def _named_apart(nodes: Sequence[Node]) -> list[Node]:
@@ -107,14 +116,11 @@ def _emit(imp: Importer, node: Node, path: str) -> None:
     from workloads.onnx_in.table import handler
     from workloads.onnx_in.vector import unknown
 
-    try:
+    with _refusing(f"{path}: node {node.name} ({node.op})"):
         (handler(node) or unknown)(imp, node)
         for name in filter(None, node.outputs):
             if name in imp.found.results:
                 imp.mark_result(name)
-    except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError) as error:
-        text = str(error) or type(error).__name__
-        raise ChipsmithError(f"{path}: node {node.name} ({node.op})", None, text) from None
 
 
 def _finish(imp: Importer, name: str, model: onnx.ModelProto, facts: Mapping[str, object]) -> Trace:

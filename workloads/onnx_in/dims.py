@@ -92,13 +92,13 @@ def _refuse_free(where: str, free: Mapping[str, list[str]]) -> None:
 
 
 def _refuse_unknown(infos: list[onnx.ValueInfoProto], dims: Mapping[str, int]) -> None:
-    known = set()
+    known: set[str] = set()
     for info in infos:
         for axis, dim in enumerate(info.type.tensor_type.shape.dim):
-            known |= (
-                {part.strip("() ") for part in _split(dim.dim_param)} if dim.dim_param else {f"{info.name}[{axis}]"}
-            )
-            known |= {dim.dim_param} if dim.dim_param else set()
+            if dim.dim_param:
+                known |= {dim.dim_param, *_split(dim.dim_param)}
+            elif not dim.HasField("dim_value"):
+                known.add(f"{info.name}[{axis}]")
     for name in dims:
         if name not in known:
             raise ChipsmithError("dims", name, nearest(name, known) if known else "legal: none, all shapes are fixed")
@@ -107,4 +107,4 @@ def _refuse_unknown(infos: list[onnx.ValueInfoProto], dims: Mapping[str, int]) -
 def _split(text: str) -> list[str]:
     for sign in "-*/":
         text = text.replace(sign, "+")
-    return [part.strip("() ") for part in text.split("+")]
+    return [part for part in (piece.strip("() ") for piece in text.split("+")) if part.isidentifier()]

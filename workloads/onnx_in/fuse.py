@@ -28,12 +28,14 @@ class Pattern:
     Attributes:
         kind, function: of the row.
         has: operators of which each group must have one.
+        lacks: operators that none may be.
         reductions: how many reductions, least and most.
     """
 
     kind: str
     function: str
     has: tuple[frozenset[str], ...]
+    lacks: frozenset[str] = words("Erf Tanh Sigmoid")
     reductions: tuple[int, int] = (0, 0)
 
 
@@ -43,10 +45,10 @@ def _ops(*groups: str) -> tuple[frozenset[str], ...]:
 
 #: First match wins. Norms: torch's and the exporters' forms (mean of squares, a root, a division or reciprocal).
 PATTERNS = (
-    Pattern("norm", "layernorm", _ops("Sub", "Sqrt Pow", "Div Reciprocal Mul"), (2, 2)),
-    Pattern("norm", "rmsnorm", _ops("Sqrt Pow", "Div Reciprocal Mul"), (1, 1)),
-    Pattern("elementwise", "gelu", _ops("Erf Tanh", "Mul")),
-    Pattern("elementwise", "silu", _ops("Sigmoid", "Mul")),
+    Pattern("norm", "layernorm", _ops("Sub", "Sqrt Pow", "Div Reciprocal Mul"), reductions=(2, 2)),
+    Pattern("norm", "rmsnorm", _ops("Sqrt Pow", "Div Reciprocal Mul"), reductions=(1, 1)),
+    Pattern("elementwise", "gelu", _ops("Erf Tanh", "Mul"), words("Sigmoid")),
+    Pattern("elementwise", "silu", _ops("Sigmoid", "Mul"), words("Erf Tanh")),
 )
 
 
@@ -72,8 +74,10 @@ def _passed_on(node: Node, found: Values) -> str:
         return node.input(0)
     if node.op == "Concat" and all(name in found.shapes for name in node.inputs):
         held = [name for name in node.inputs if found.elements(name)]
-        cache = any(name in found.inputs and name not in held for name in node.inputs)  # empty, but appended to
-        return held[0] if len(held) == 1 and not cache else ""
+        empty = [name for name in node.inputs if name not in held and name in found.inputs]  # a cache, not filled yet
+        if not held and empty:
+            return empty[0]
+        return held[0] if len(held) == 1 and not empty else ""
     return ""
 
 
@@ -211,13 +215,22 @@ def _known(found: Values, members: dict[str, Node], source: str, last: Node) -> 
     if found.elements(source) != found.elements(last.output(0)) or not found.shape(source):
         return None
     rows = prod(found.shape(source)[:-1])
-    if any(found.elements(node.output(0)) != rows for node in reduced):
+    if any(found.elements(node.output(0)) != rows for node in reduced) or not _meets_twice(members, source):
         return None
     for pattern in PATTERNS:
         low, high = pattern.reductions
-        if low <= len(reduced) <= high and all(group.intersection(ops) for group in pattern.has):
+        right = low <= len(reduced) <= high and pattern.lacks.isdisjoint(ops)
+        if right and all(group.intersection(ops) for group in pattern.has):
             return pattern
     return None
+
+
+def _meets_twice(members: dict[str, Node], source: str) -> bool:
+    """Whether a value is read at two places of a region, as the root of a norm or an activation is."""
+    readers = [node for node in members.values() if source in node.inputs]
+    if len(readers) == 1 and readers[0].op == "Cast":
+        return _meets_twice(members, readers[0].output(0))
+    return len(readers) > 1
 
 
 def _fused(found: Values, last: Node, members: dict[str, Node], source: str, pattern: Pattern) -> Node:

@@ -74,8 +74,12 @@ class Values:
         return name in self.params or name in self.consts
 
 
-def infer(model: onnx.ModelProto, dims: Mapping[str, int], path: Path) -> tuple[list[Node], Values]:
+def infer(
+    model: onnx.ModelProto, dims: Mapping[str, int], path: Path, guess: bool = False
+) -> tuple[list[Node], Values]:
     """Nodes that depend on the inputs, in order, and what is known of all values.
+
+    With ``guess`` what an unknown operator writes is taken to be as large as its first input.
 
     Raises:
         ChipsmithError: a dimension is not bound; a value is read before it is written; shapes that do not fit.
@@ -93,7 +97,7 @@ def infer(model: onnx.ModelProto, dims: Mapping[str, int], path: Path) -> tuple[
         found.types[sparse.values.name] = sparse.values.data_type
         found.params[sparse.values.name] = sparse.values.name
     declared = {info.name: info for info in (*graph.value_info, *graph.output)}
-    inference = _Inference(model, found, declared, dims, path)
+    inference = _Inference(model, found, declared, dims, path, guess)
     nodes = [node for number, proto in enumerate(graph.node) if (node := inference.take(number, proto)) is not None]
     return nodes, found
 
@@ -142,6 +146,7 @@ class _Inference:
         declared: Mapping[str, onnx.ValueInfoProto],
         dims: Mapping[str, int],
         path: Path,
+        guess: bool,
     ) -> None:
         from onnx import defs, helper
 
@@ -149,6 +154,7 @@ class _Inference:
         self.declared = declared
         self.dims = dims
         self.path = path
+        self.guess = guess
         self.opsets = {item.domain: item.version for item in model.opset_import}
         self.opsets.setdefault("", self.opsets.get("ai.onnx", defs.onnx_opset_version()))
         self.imports = [helper.make_opsetid(domain, version) for domain, version in self.opsets.items()]
@@ -200,6 +206,10 @@ class _Inference:
                 shape = shape_of(self.declared[name], self.dims)
                 if shape is not None:
                     inferred[name] = shape, self.declared[name].type.tensor_type.elem_type
+        first = node.input(0)
+        if self.guess and first in self.found.shapes:
+            facts = self.found.shapes[first], self.found.types[first]
+            inferred = {**{name: facts for name in node.outputs if name}, **inferred}
         return inferred
 
     def _by_rule(self, rule: Any, node: Node, where: str) -> dict[str, tuple[Shape, int]]:
@@ -225,7 +235,9 @@ class _Inference:
         schema = self._schema(proto)
         if schema is None or any(attribute.HasField("g") or attribute.graphs for attribute in proto.attribute):
             return {}
-        known = [name for name in proto.input if name in self.found.shapes]
+        known = list(filter(None, proto.input))
+        if not all(name in self.found.shapes for name in known):
+            return {}
         types = {name: helper.make_tensor_type_proto(self.found.types[name], self.found.shapes[name]) for name in known}
         data = {name: numpy_helper.from_array(self.found.consts[name], name) for name in known if self._const(name)}
         try:
@@ -251,9 +263,9 @@ class _Inference:
             return False
         if not all(name in self.found.shapes for name in node.outputs if name):
             return False
-        if not self._evaluate(node, proto):
-            for name in filter(None, node.outputs):
-                self.found.params[name] = self._root(node, name)
+        self._evaluate(node, proto)
+        for name in filter(None, node.outputs):
+            self.found.params[name] = self._root(node, name)
         return True
 
     def _root(self, node: Node, name: str) -> str:
@@ -273,14 +285,13 @@ class _Inference:
         self.found.types[name] = helper.np_dtype_to_tensor_dtype(value.dtype)
         self.found.params[name] = name
 
-    def _evaluate(self, node: Node, proto: onnx.NodeProto) -> bool:
+    def _evaluate(self, node: Node, proto: onnx.NodeProto) -> None:
+        """Compute what is small enough to decide shapes."""
         sizes = [self.found.elements(name) for name in (*node.inputs, *node.outputs) if name]
-        if (
-            node.domain
-            or max(sizes, default=0) > _FOLDED_ELEMENTS
-            or not all(map(self._const, filter(None, node.inputs)))
-        ):
-            return False
+        if node.domain or max(sizes, default=0) > _FOLDED_ELEMENTS:
+            return
+        if not all(self._const(name) for name in node.inputs if name):
+            return
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
@@ -291,15 +302,13 @@ class _Inference:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")  # folding a division by zero is the model's business, not an event
                 model = helper.make_model(graph, opset_imports=self.imports)
-                values = ReferenceEvaluator(model).run(
-                    None, {info.name: self.found.consts[info.name] for info in inputs}
-                )
+                known = {info.name: self.found.consts[info.name] for info in inputs}
+                values = ReferenceEvaluator(model).run(None, known)
         except Exception:  # the reference implementation has gaps; then the value stays unknown, its shape does not
-            return False
+            return
         for info, value in zip(outputs, values, strict=True):
             if isinstance(value, np.ndarray | np.generic) and np.asarray(value).dtype.kind in "biuf":
                 self._keep(info.name, np.asarray(value))
-        return all(self._const(info.name) for info in outputs)
 
 
 def _plain(number: int, proto: onnx.NodeProto) -> Node:

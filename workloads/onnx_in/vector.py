@@ -108,11 +108,5 @@ def region(imp: Importer, node: Node) -> None:
 
 
 def unknown(imp: Importer, node: Node) -> None:
-    """An operator that nothing is known of: it reads its inputs and writes its outputs, as large as its first input."""
-    first = next((name for name in node.inputs if name and name in imp.found.shapes), "")
-    for name in filter(None, node.outputs):
-        if name not in imp.found.shapes:
-            imp.found.shapes[name] = imp.found.shapes.get(first, ())
-            imp.found.types[name] = imp.found.types.get(first, 1)
-    known = tuple(name for name in node.inputs if name in imp.found.shapes)
-    imp.vector(replace(node, inputs=known), "elementwise", "copy")
+    """An operator that nothing is known of: it reads its inputs and writes its outputs."""
+    imp.vector(node, "elementwise", "copy")

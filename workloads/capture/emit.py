@@ -91,7 +91,8 @@ class Emitter:
         """Tensor of a parameter; the first use decides about its format."""
         if constant not in self._tensors:
             value = self.flow.value(constant)
-            self.holds((constant,), self.step.graph.source(value.name, "weight", value.elements, form, group))
+            name = value.name if value.name.endswith(("weight", "bias")) else f"{value.name}.weight"
+            self.holds((constant,), self.step.graph.source(name, "weight", value.elements, form, group))
         return self._tensors[constant][0]
 
     def vectors(self, constants: Iterable[int]) -> tuple[int, ...]:
@@ -154,7 +155,8 @@ class Emitter:
         """Append the rows of all nodes."""
         for position, node in list(self.flow.real()):
             if position not in self.skipped:
-                usual = EMITTERS.get(node.op, KIND_EMITTERS.get(node.kind, vector))
+                kind = node.kind or SINGLES.get(node.op, _UNKNOWN).kind
+                usual = EMITTERS.get(node.op, KIND_EMITTERS.get(kind, vector))
                 self.special.get(position, usual)(self, node)
         marked = self.tensors(self.flow.recording.outputs)
         for tensor in marked:
@@ -217,7 +219,7 @@ def _matrix_name(emit: Emitter, node: Node, constants: Sequence[int]) -> str:
         return "matmul"
     if emit._tables.intersection(constants):
         return "lm_head"
-    return names.parameter_row(emit.flow.value(constants[0]).name)
+    return names.parameter_row(emit.flow.value(constants[0]).name, "linear")
 
 
 def grouped(emit: Emitter, node: Node) -> None:
@@ -234,7 +236,7 @@ def grouped(emit: Emitter, node: Node) -> None:
         raise ChipsmithError(node.path, f"{rows} rows for {tokens} tokens", "legal: the same number for each token")
     constants, form = emit.parameters((matrix,)), step.options.expert_format
     biases = [c for c in emit.parameters(node.inputs) if c not in constants]
-    name = names.parameter_row(flow.value(constants[0]).name)
+    name = names.parameter_row(flow.value(constants[0]).name, "experts")
     row = replace(
         step.row(name, "gemm", step.options.moe.segments(tokens, experts, rows // tokens)),
         k=k,
@@ -257,7 +259,7 @@ def convolution(emit: Emitter, node: Node) -> None:
     positions = math.prod(out) // out[1]
     constants, form = emit.parameters((kernel,)), emit.step.options.precision
     row = replace(
-        emit.step.row(names.module_row(node.path), "gemm", (Segment(positions, 0, groups),)),
+        emit.step.row(names.module_row(node.path, "convolution"), "gemm", (Segment(positions, 0, groups),)),
         k=math.prod(shape[1:]),
         n=out[1] // groups,
         per_segment_weights=groups > 1,
@@ -415,7 +417,7 @@ def gather(emit: Emitter, node: Node) -> None:
     width = out.shape[-1]
     tokens = out.elements // width
     form = step.options.precision
-    name = names.parameter_row(flow.value(constants[0]).name)
+    name = names.parameter_row(flow.value(constants[0]).name, "embedding")
     row = step.vector_row(name, "gather", "embedding", (Segment(tokens),))
     row = replace(row, weight=form.table, weight_group=form.table_group, width_out=width,
                   param_width=len(constants) * width)  # fmt: skip
@@ -440,7 +442,7 @@ def norm(emit: Emitter, node: Node) -> None:
     out = emit.flow.value(node.outputs[0])
     width = max((emit.flow.value(c).elements for c in constants), default=out.shape[-1])
     width = width if out.elements % width == 0 else out.shape[-1]
-    _vector(emit, node, names.module_row(node.path), out.elements // width)
+    _vector(emit, node, names.module_row(node.path, "norm"), out.elements // width)
 
 
 def vector(emit: Emitter, node: Node) -> None:

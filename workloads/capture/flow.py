@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from workloads.capture.recording import Attribute, Call, Recording, Value
-from workloads.capture.rules import GENERATORS, LAYOUT, LOOKUPS
+from workloads.capture.rules import GENERATORS, LAYOUT, LOOKUPS, VIEWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Flow:
         for value in call.inputs:
             self._users[value].add(position)
         self.producer.update(dict.fromkeys(call.outputs, position))
-        if call.view or (call.op in LAYOUT and (self.fuse or call.op == "kv_append")):
+        if call.view or call.op in VIEWS or (self.fuse and call.op in LAYOUT):
             self.layout.add(position)
         generated = call.op in GENERATORS
         if generated or (call.op not in LOOKUPS and all(value in self.static for value in call.inputs)):

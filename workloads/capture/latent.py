@@ -47,7 +47,7 @@ def _rewrite(emit: Emitter, node: Node, expansion: Node) -> None:
     own = latent.Latent(0, node.integer("heads"), 0, rank, nope_dim, rope_dim, node.integer("v_dim"))
     queries = emit.tensors(node.inputs[:1])
     with emit.inside(node.path):
-        name = names.parameter_row(flow.value(weight).name)
+        name = names.parameter_row(flow.value(weight).name, "kv_b_proj")
         parts = latent._Parts(
             queries[0],
             queries[-1],

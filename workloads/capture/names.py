@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from workloads.capture.rules import NAMES, PARTS, PREFIXES
 
 _LAYER = re.compile(r"^(?P<stack>.*?)\.?(?P<number>\d+)(?:\.(?P<inside>.*))?$")
-_PARAMETER = re.compile(r"[._](weight|bias)$")
+_PARAMETER = re.compile(r"(^|[._])(weight|bias)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,17 @@ def part_of(where: Place) -> str:
     return next((PARTS[name] for name in where.inside if name in PARTS), "layer")
 
 
-def parameter_row(parameter: str) -> str:
+def parameter_row(parameter: str, otherwise: str) -> str:
     """Name of the row that a parameter belongs to: ``model.layers.0.mlp.up_proj.weight`` -> ``up_proj``."""
-    return module_row(_PARAMETER.sub("", parameter))
+    return module_row(_PARAMETER.sub("", parameter), otherwise)
 
 
-def module_row(path: str) -> str:
-    """Name of the row of a module with a single kernel."""
+def module_row(path: str, otherwise: str) -> str:
+    """Name of the row of a module with a single kernel; ``otherwise`` where the module has a number for a name."""
     where = place(path)
-    last = where.inside[-1] if where.inside else (where.stack or "module")
+    if not where.inside:
+        return otherwise
+    last = where.inside[-1]
     local = NAMES.get(f"{part_of(where)}.{last}", NAMES.get(last, last))
     return prefix(where.inside[:-1]) + local
 

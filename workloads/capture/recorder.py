@@ -153,8 +153,9 @@ def _tensors(tree: object) -> list[torch.Tensor]:
 
 @contextmanager
 def _followed(module: torch.nn.Module, recorder: Recorder) -> Iterator[None]:
-    """Tell the recorder which submodule runs."""
-    hooks = []
+    """Tell the recorder which submodule runs; meanwhile the module is in inference mode."""
+    hooks, modes = [], [(part, part.training) for part in module.modules()]
+    module.eval()  # training only adds noise
     for name, part in module.named_modules():
         before: Callable[..., None] = lambda _m, _a, name=name: recorder.enter(name)  # noqa: E731  (binds the name)
         hooks.append(part.register_forward_pre_hook(before))
@@ -164,6 +165,8 @@ def _followed(module: torch.nn.Module, recorder: Recorder) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+        for part, mode in modes:
+            part.training = mode
 
 
 def record(
@@ -196,16 +199,16 @@ def record(
         try:
             result = module(*args, **kwargs)
         except (RuntimeError, NotImplementedError) as error:
-            raise _explained(error, recorder.path or type(module).__name__) from error
+            raise _explained(error, recorder.path or type(module).__name__, name) from error
     outputs = tuple(recorder.value(tensor) for tensor in _tensors(select(result)))
     facts = {**meta, "torch": str(torch.__version__)}
     return Recording(name, tuple(recorder.values), tuple(recorder.calls), outputs, facts)
 
 
-def _explained(error: Exception, where: str) -> ChipsmithError:
+def _explained(error: Exception, path: str, name: str) -> ChipsmithError:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     hint = "a model whose control flow depends on tensor values can't be captured"
-    return ChipsmithError(where, None, f"{first} ({hint})" if "meta tensors" in first else first)
+    return ChipsmithError(f"{name}, module {path}", None, f"{first} ({hint})" if "meta tensors" in first else first)
 
 
 def _name_sources(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], recorder: Recorder) -> None:

@@ -17,8 +17,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Copies that kernels avoid by writing or reading the other layout or format; views are marked in the recording.
-LAYOUT = frozenset({"_to_copy", "_unsafe_view", "clone", "copy", "cat", "stack", "kv_append", "alias", "lift_fresh"})
+#: Forms of views that are not marked as such in a recording; no data moves.
+VIEWS = frozenset(
+    {"_unsafe_view", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "transpose", "t", "squeeze",
+     "unsqueeze", "alias", "lift_fresh", "detach", "kv_append"}
+)  # fmt: skip
+#: Copies that kernels avoid by writing or reading the other layout or format.
+LAYOUT = frozenset({"_to_copy", "clone", "copy", "cat", "stack"})
 #: Calls whose result does not depend on the contents of their operands.
 GENERATORS = frozenset(
     {"arange", "empty", "empty_like", "full", "full_like", "new_empty", "new_full", "new_ones", "new_zeros", "ones",
@@ -111,6 +116,8 @@ RULES: tuple[Rule, ...] = (
     Rule("attention_of_parts", "bmm(_softmax(mul(bmm(q, k))), v)", "attention", "softmax"),
     Rule("attention_of_parts", "bmm(_softmax(div(bmm(q, k))), v)", "attention", "softmax"),
     Rule("attention_of_parts", "bmm(_softmax(bmm(q, k)), v)", "attention", "softmax"),
+    Rule("attention_of_parts", "bmm(_safe_softmax(bmm(q, k)), v)", "attention", "softmax"),
+    Rule("attention_of_parts", "bmm(_safe_softmax(add(bmm(q, k), A)), v)", "attention", "softmax"),
     # Factors that are numbers, or vectors that could be multiplied into the weights before, cost nothing.
     Rule("scale", "mul(x, K)", "", ""),
     Rule("scale", "mul(x)", "", ""),
@@ -152,6 +159,7 @@ SINGLES: dict[str, Single] = {
                    "index_select", "index_add", "index_copy", "gather", "scatter", "scatter_add", "slice_scatter",
                    "select_scatter", "repeat", "flip", "roll", "unfold", "sort", "histc", "one_hot", "masked_select",
                    "upsample_nearest2d", "im2col"),
+    "_safe_softmax": Single("softmax", "softmax"),
     "_softmax": Single("softmax", "softmax"),
     "_log_softmax": Single("softmax", "softmax"),
     "topk": Single("softmax", "topk"),

@@ -18,6 +18,7 @@ from workloads.capture.fold import fold
 from workloads.capture.latent import absorb
 from workloads.capture.match import fuse as apply_rules
 from workloads.capture.recording import Recording
+from workloads.capture.rules import RULES
 from workloads.configs import ModelConfig, load_config
 from workloads.errors import ChipsmithError, MissingToolError
 from workloads.precision import Precision
@@ -28,6 +29,8 @@ from workloads.trace import SCHEMA_VERSION, Tensor, Trace
 if TYPE_CHECKING:
     import torch
 
+#: Spelled-out attention needs to know which of its pieces are heads of one request.
+_RULES_WITHOUT_REQUESTS = tuple(rule for rule in RULES if rule.kind != "attention")
 _INSTALL = "capturing needs PyTorch and transformers: pip install 'chipsmith[trace]'"
 
 
@@ -133,7 +136,7 @@ def trace_of(
                       logits=str(recording.meta.get("logits", "last")), expert_weights=expert_weights)  # fmt: skip
     flow = Flow(recording, fuse)
     if fuse:
-        apply_rules(flow)
+        apply_rules(flow, RULES if "rows" in recording.meta else _RULES_WITHOUT_REQUESTS)
     emitter = Emitter(flow, Step(batch, options), "config" in recording.meta)
     absorb(emitter)
     emitter.run()

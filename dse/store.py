@@ -28,6 +28,7 @@ from workloads.errors import ChipsmithError
 
 SCHEMA_VERSION = 2  # 2: checksums
 APPLICATION_ID = 0x43485053  # "CHPS" in the file's header
+_MAGIC = b"SQLite format 3\0"
 _LEAST_BYTES = 512  # the smallest page; SQLite takes a shorter file for an empty database
 _KEY = np.dtype("<i4")
 _NUMBER = np.dtype("<i8")
@@ -302,8 +303,11 @@ def _unfinished(connection: sqlite3.Connection) -> bool:
 
 
 def _check_file(connection: sqlite3.Connection, file: Path) -> None:
-    if 0 < file.stat().st_size < _LEAST_BYTES:
-        raise ChipsmithError(str(file), None, f"is damaged: {file.stat().st_size} bytes are left of it")
+    size = file.stat().st_size
+    if 0 < size < _LEAST_BYTES:
+        known = file.read_bytes().startswith(_MAGIC)
+        text = f"is damaged: {size} bytes are left of it" if known else "is not a study: not a database file"
+        raise ChipsmithError(str(file), None, text)
     identity, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if identity != APPLICATION_ID and tables:
@@ -314,7 +318,7 @@ def _check_file(connection: sqlite3.Connection, file: Path) -> None:
         )
     state = _pragma(connection, "quick_check(1)")
     if state != "ok":
-        raise ChipsmithError(str(file), None, f"is damaged: {state}")
+        raise ChipsmithError(str(file), None, f"is damaged: {str(state).splitlines()[-1]}")
 
 
 def _check_manifest(connection: sqlite3.Connection, file: Path, manifest: Mapping[str, str]) -> None:

@@ -45,6 +45,71 @@ with Study(space, conftest.make_trace(), ["area_mm2", "tpot_s"], sampler="nsga2"
 """
 
 
+# Every SQL statement is a moment to die at: the child kills itself before the one whose turn it is.
+STATEMENTS = """
+import os, signal, sqlite3, sys
+sys.path.insert(0, sys.argv[1])
+import conftest
+import dse.store
+from dse.space import Space
+from dse.stored import open_study
+from dse.study import Study
+from models.chip import load_chip
+from workloads.errors import ChipsmithError
+
+sizes = {"log2": {"low": 4, "high": 256}}
+space = Space(load_chip("tpu_v4"), {conftest.ROWS: sizes, conftest.COLS: sizes, conftest.CORES: [1, 2, 4, 8, 16]})
+path, budget, connect = sys.argv[2], int(sys.argv[3]), sqlite3.connect
+
+def study(store=path):
+    resume = store is not None and os.path.exists(store) and os.path.getsize(store) > 0
+    return Study(space, conftest.make_trace(), ["area_mm2", "tpot_s"], sampler="nsga2", store=store, seed=4,
+                 population=8, evaluator=conftest.FakeEvaluator(), resume=resume)
+
+def die_at(turn):
+    left = [turn]
+    def count(statement):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def watched(*args, **kwargs):
+        connection = connect(*args, **kwargs)
+        connection.set_trace_callback(count)
+        return connection
+    dse.store.sqlite3.connect = watched
+
+def stored():
+    try:
+        with open_study(path) as found:
+            return found.trials
+    except ChipsmithError as error:
+        assert str(error).endswith(("there is no such study; chipsmith explore --study FILE.db makes one",
+                                    "holds no study yet")), error
+        return expected.iloc[:0]
+
+with study(None) as undisturbed:
+    undisturbed.run(budget)
+    expected = undisturbed.trials
+turns, killed, before = [int(t) for t in sys.argv[4].split(",")], 0, 0
+for turn in turns:
+    child = os.fork()
+    if child == 0:
+        die_at(turn)
+        with study() as running:
+            running.run(budget)
+        os._exit(0)
+    killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    trials = stored()
+    assert len(trials) >= before and trials.equals(expected.iloc[:len(trials)]), turn
+    before = len(trials)
+with study() as last:
+    last.run(budget)
+    assert last.trials.equals(expected)
+assert stored().equals(expected)
+print(killed, before)
+"""
+
+
 def start(store: Path, notes: Path) -> subprocess.Popen[bytes]:
     arguments = [str(Path(__file__).parent), str(store), str(notes), str(BUDGET), str(POPULATION)]
     return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=ROOT, stderr=subprocess.PIPE)
@@ -106,3 +171,14 @@ def check_no_repetition(found: list[list[str]]) -> None:
         else:
             raise AssertionError(f"{len(safe)} designs were reported, {rest[0]} are there")
     assert len(safe) == BUDGET
+
+
+def test_a_study_that_dies_at_any_statement_goes_on_where_it_was(tmp_path: Path) -> None:
+    early, later = list(range(1, 18)), np.random.default_rng(3).integers(10, 60, 8).tolist()
+    turns = ",".join(map(str, early + later))
+    arguments = [str(Path(__file__).parent), str(tmp_path / "s.db"), str(BUDGET), turns]
+    done = subprocess.run([sys.executable, "-c", STATEMENTS, *arguments], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    killed, designs = map(int, done.stdout.split())
+    assert killed == len(early) + len(later)
+    assert 0 < designs < BUDGET

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dse.quality import load_quality
+from dse.formats import parse_formats
+from dse.quality import list_quality, load_quality
 from dse.space import Space
 from dse.study import Study
 from models.chip import Chip
@@ -35,8 +36,7 @@ def test_a_table_gives_each_design_its_quality(tmp_path: Path, formats: Space) -
     table.check(formats)
     assert table.metric.name == "perplexity"
     assert table.sources["int4", "fp16"] == "b"
-    chips = formats.decode(np.array([[2, 0], [0, 1], [1, 1]]))
-    assert table.values({path: chips.column(path) for path in table.paths}).tolist() == [5.7, 5.47, 5.5]
+    assert table.values(formats, np.array([[2, 0], [0, 1], [1, 1]])).tolist() == [5.7, 5.47, 5.5]
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,48 @@ def test_an_unknown_iso_quality_is_refused(formats: Space, trace: Trace) -> None
     with pytest.raises(ChipsmithError) as error:
         make(formats, trace, iso_quality="non")
     assert str(error.value) == "iso_quality: got 'non'; did you mean 'none'? known: none, required"
+
+
+# Shipped tables
+
+
+def test_the_shipped_tables_are_those_files() -> None:
+    assert list_quality() == [
+        "bitnet-b1.58-3b", "llama-2-13b-awq", "llama-2-70b-awq", "llama-2-7b-awq", "llama-2-7b-omniquant",
+        "llama-65b-awq", "opt-175b-gptq",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list_quality())
+def test_a_shipped_table_names_formats_and_sources(name: str) -> None:
+    table = load_quality(name)
+    assert table.paths == ("workload.formats",)
+    assert all("arXiv:" in source for source in table.sources.values())
+    assert table.rows[("fp16/fp16",)] == pytest.approx(min(table.rows.values()), rel=0.02)
+    for (formats,) in table.rows:
+        assert parse_formats(formats).activations
+
+
+def test_numbers_as_published() -> None:
+    assert dict(load_quality("llama-2-7b-awq").rows) == {
+        ("fp16/fp16",): 5.47, ("int4g128/fp16",): 5.60, ("int3g128/fp16",): 6.24,
+    }  # fmt: skip
+    assert dict(load_quality("bitnet-b1.58-3b").rows) == {("fp16/fp16",): 10.04, ("ternary/int8",): 9.91}
+
+
+def test_an_unknown_table_names_the_nearest() -> None:
+    with pytest.raises(ChipsmithError, match=r"^quality table: got 'llama-2-7b'; did you mean 'llama-2-7b-awq'\?"):
+        load_quality("llama-2-7b")
+
+
+def test_a_table_of_formats_needs_a_space_that_varies_them(chip: Chip, trace: Trace) -> None:
+    space = Space(chip, {"engines.npu.rows": [8, 16]})
+    with pytest.raises(ChipsmithError) as error:
+        make(space, trace, quality="llama-2-7b-awq", objectives=["area_mm2", "perplexity"])
+    assert str(error.value) == "quality table; has a column workload.formats, which the space does not vary"
+
+
+def test_perplexity_without_a_table_is_refused(chip: Chip, trace: Trace) -> None:
+    with pytest.raises(ChipsmithError) as error:
+        make(Space(chip, {"engines.npu.rows": [8, 16]}), trace, objectives=["perplexity"])
+    assert str(error.value) == "objective: got 'perplexity'; comes from a quality table: give one that has it"

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from dse.samplers.nsga2 import select
 from dse.samplers.registry import sampler_class, samplers
 from dse.space import Index, Space
 from models.chip import Chip
-from workloads.errors import ChipsmithError
+from workloads.errors import ChipsmithError, MissingToolError
 
 NAMES = sorted(samplers())
 
@@ -29,21 +31,62 @@ def mixed(chip: Chip) -> Space:
 
 
 def test_the_samplers_are_those_files() -> None:
-    assert NAMES == ["exhaustive", "nsga2", "random", "sobol", "tpe"]
+    assert NAMES == ["exhaustive", "gp", "nsga2", "qmc", "random", "sobol", "tpe"]
 
 
 def test_an_unknown_sampler_names_the_nearest() -> None:
     with pytest.raises(ChipsmithError) as error:
         sampler_class("nsga")
     assert str(error.value) == (
-        "sampler: got 'nsga'; did you mean 'nsga2'? known: exhaustive, nsga2, random, sobol, tpe"
+        "sampler: got 'nsga'; did you mean 'nsga2'? known: exhaustive, gp, nsga2, qmc, random, sobol, tpe"
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+QUICK = [name for name in NAMES if name != "gp"]
+
+
+@pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("objectives", [1, 2, 3])
 def test_every_sampler_keeps_the_contract(name: str, objectives: int, mixed: Space) -> None:
     check_sampler(sampler_class(name), mixed, objectives)
+
+
+@pytest.mark.trace
+def test_the_gaussian_process_keeps_the_contract(mixed: Space) -> None:
+    pytest.importorskip("torch", reason="the GP sampler needs PyTorch")
+    check_sampler(
+        sampler_class("gp"), mixed, objectives=2, population=2, populations=5
+    )  # four populations to start with
+
+
+def test_the_gaussian_process_without_torch_is_a_missing_tool(mixed: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingToolError) as error:
+        sampler_class("gp")(Problem(mixed, 2))
+    assert str(error.value) == (
+        "sampler gp; needs PyTorch, which is not installed: install it (python -m pip install torch; the CPU build "
+        "will do) or choose tpe"
+    )
+
+
+def test_what_the_gaussian_process_is_told_is_finite_and_keeps_the_order(
+    mixed: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    sampler: Any = sampler_class("gp")(Problem(mixed, 2))
+    none = np.full((2, 2), np.nan)
+    assert sampler.stand_in(none, np.array([np.inf, 2.0]))[0].tolist() == [[0, 0], [0, 0]]
+    values = np.array([[1e-3, -50.0], [20.0, -2.0], [np.nan, np.nan]])
+    logs, violation = sampler.stand_in(values, np.array([0.0, 0.5, np.inf]))
+    assert (np.argsort(logs[:2], axis=0) == np.argsort(values[:2], axis=0)).all()
+    assert logs[2].tolist() == logs[1].tolist()  # as bad as the worst
+    assert violation.tolist() == [0.0, 0.5, 2.0]
+    better = sampler.stand_in(np.array([[1e-4, -99.0], [np.nan, np.nan]]), np.zeros(2))[0]
+    assert better[1].tolist() == logs[1].tolist()  # the worst of all so far
 
 
 class _Forgetful(Sampler):
@@ -75,7 +118,7 @@ def test_the_conformance_checks_catch_an_index_out_of_range(mixed: Space) -> Non
         check_sampler(_Outside, mixed)
 
 
-@pytest.mark.parametrize("name", ["exhaustive", "nsga2", "random", "sobol"])
+@pytest.mark.parametrize("name", ["exhaustive", "nsga2", "qmc", "random", "sobol"])
 def test_searched_to_the_end_each_allowed_design_is_proposed_once(name: str, mixed: Space) -> None:
     told = search(sampler_class(name)(Problem(mixed, 2, seed=1, population=10, constraints=mixed.constraints)), 1000)
     rows = np.concatenate([index for index, _, _ in told])
@@ -86,7 +129,7 @@ def test_searched_to_the_end_each_allowed_design_is_proposed_once(name: str, mix
 
 
 def test_another_seed_gives_other_designs(mixed: Space) -> None:
-    for name in ("nsga2", "random", "sobol", "tpe"):
+    for name in ("nsga2", "qmc", "random", "sobol", "tpe"):
         first, second = (sampler_class(name)(Problem(mixed, 2, seed=s, population=8)).ask() for s in (1, 2))
         assert not np.array_equal(first, second)
 

@@ -18,7 +18,6 @@ repeated layers: blocks are unrolled.
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,24 +158,17 @@ def read_chakra(path: str | Path, ranks: int = 0) -> Trace:
 
 
 def _decode(file: Path) -> tuple[dict[str, et.Value], list[et.Node]]:
-    if file.stat().st_size == 0:
-        raise ChipsmithError(str(file), None, "empty file, legal: Chakra metadata, then nodes")
-    with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        data = memoryview(mapped)
-        number = -1
-        nodes: list[et.Node] = []
-        try:
-            for number, message in enumerate(wire.read_delimited(data)):
-                if number == 0:
-                    head = et.decode_metadata(message)
-                else:
-                    nodes.append(et.decode_node(message))
-                message.release()
-        except ValueError as error:
-            part = f"node {number}" if number > 0 else "metadata"
-            raise ChipsmithError(f"{file}: {part}", None, f"no Chakra trace, or a damaged one: {error}") from None
-        finally:
-            data.release()
+    number = -1
+    nodes: list[et.Node] = []
+    try:
+        for number, message in enumerate(wire.read_delimited(wire.mapped(file))):
+            if number == 0:
+                head = et.decode_metadata(message)
+            else:
+                nodes.append(et.decode_node(message))
+    except ValueError as error:
+        part = f"node {number}" if number > 0 else "metadata"
+        raise ChipsmithError(f"{file}: {part}", None, f"no Chakra trace, or a damaged one: {error}") from None
     return head, nodes
 
 

@@ -7,13 +7,23 @@ Source: Protocol Buffers documentation, "Encoding": a message is a sequence of f
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
+from pathlib import Path
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
 _VARINT_MAX_BYTES = 10
 _MASK_64 = (1 << 64) - 1
 Field = tuple[int, int, int | memoryview]
+
+
+def mapped(path: Path) -> memoryview:
+    """The bytes of a file, read as they are needed; the mapping ends with the last view of it."""
+    if path.stat().st_size == 0:
+        raise ValueError("empty file")
+    with path.open("rb") as handle:
+        return memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def read_varint(data: memoryview, at: int) -> tuple[int, int]:

@@ -6,7 +6,6 @@ graph, not of the parameters; external data are never opened.
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,7 @@ def load_model(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise ChipsmithError(str(path), None, "no such file")
     try:
-        model = onnx.ModelProto.FromString(_stripped(path))
+        model = onnx.ModelProto.FromString(_copy(wire.mapped(path), "model"))
     except Exception as error:  # protobuf's DecodeError is no ValueError, and importing it by name needs protobuf
         raise _damaged(path, error) from None
     if not model.graph.node:
@@ -64,17 +63,6 @@ def _damaged(path: Path, error: Exception) -> ChipsmithError:
     return ChipsmithError(str(path), None, f"no ONNX model, or a damaged one: {error}")
 
 
-def _stripped(path: Path) -> bytes:
-    if path.stat().st_size == 0:
-        raise ValueError("empty file")
-    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        data = memoryview(mapped)
-        try:
-            return _copy(data, "model")
-        finally:
-            data.release()
-
-
 def _copy(data: memoryview, kind: str) -> bytes:
     """A message without the data of large tensors."""
     nested = _NESTED.get(kind, {})
@@ -85,8 +73,6 @@ def _copy(data: memoryview, kind: str) -> bytes:
             parts.append(wire.bytes_field(number, _copy(value, inner)))
         elif kind != "tensor" or number not in _TENSOR_DATA or end - begin <= _KEPT_BYTES:
             parts.append(bytes(data[begin:end]))
-        if not isinstance(value, int):
-            value.release()
     return b"".join(parts)
 
 

@@ -211,3 +211,110 @@ def test_nothing_is_left_of_a_refused_trace(ending: str, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ChipsmithError, match=r"cannot be written: No such file or directory$"):
         write_trace(trace, tmp_path / "no" / f"x{ending}")
+
+
+# --- GEMM lists ------------------------------------------------------------------------------------------------------
+
+
+def test_a_gemm_list_holds_the_products_of_a_trace(tmp_path: Path) -> None:
+    trace = build_trace("mixtral-8x7b", Batch.from_pairs([(5, 0), (1, 9), (1, 9)]))
+    file = write_trace(trace, tmp_path / "step.csv")
+    lines = file.read_text("utf-8").splitlines()
+    assert lines[:7] == [
+        "Layer,M,N,K,",
+        "layer.q_proj x 32,7,4096,4096,",
+        "layer.k_proj x 32,7,1024,4096,",
+        "layer.v_proj x 32,7,1024,4096,",
+        # 8 KV heads x 32 layers; 4 query heads share a KV head; two equal requests with 9 tokens of context
+        "layer.attention[0].qk x 256,20,5,128,",
+        "layer.attention[0].pv x 256,20,128,5,",
+        "layer.attention[1].qk x 512,4,10,128,",
+    ]
+    assert lines[-1] == "lm_head,3,32000,4096,"
+    back = read_trace(file)
+    products = [op for op in trace.ops if op.kind == "gemm"]
+    dense = 2 * 32 * 32 * 128 * (5 * 5 + 2 * 10)  # a list has no masks: every query meets every key
+    assert back.macs == sum(op.macs * trace.blocks[op.block].count for op in products) + dense
+    assert {op.act for op in back.ops} == {"int8"}
+
+
+def gemm_list(tmp_path: Path, text: str, name: str = "net.csv") -> Trace:
+    file = tmp_path / name
+    file.write_text(text, "utf-8")
+    return read_trace(file)
+
+
+@pytest.mark.parametrize("comma", ["", ","])
+def test_gemm_lists_keep_their_last_field(comma: str, tmp_path: Path) -> None:
+    trace = gemm_list(tmp_path, f"Layer, M, N, K{comma}\n\nTest 1, 256, 128, 64{comma}\nTest 1,7,5,3{comma}\n")
+    assert [(op.name, op.tokens, op.n, op.k) for op in trace.ops] == [("Test 1", 256, 128, 64), ("Test 1#2", 7, 5, 3)]
+    assert (trace.macs, trace.weight_bytes) == (256 * 128 * 64 + 105, 128 * 64 + 15)
+    assert [trace.tensors[i].producer for i in trace.ops[1].inputs] == [-1, -1, 0]
+    assert trace.meta["source"] == "GEMM list"
+
+
+def test_repeats_have_weights_of_their_own(tmp_path: Path) -> None:
+    (op,) = gemm_list(tmp_path, "Layer,M,N,K,\nheads x 12,4,10,64,\n").ops
+    assert (op.name, op.pieces, op.macs, op.weight_bytes) == ("heads", 12, 12 * 4 * 10 * 64, 12 * 640)
+
+
+def test_convolution_topologies(tmp_path: Path) -> None:
+    """SCALE-Sim's own layers: AlexNet's first, MobileNet's depthwise, two strides and a batch."""
+    heading = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,"
+    trace = gemm_list(tmp_path, f"{heading}\nConv1 ,224 ,224 ,11 ,11 ,3 ,96 ,4 ,\nDP2,112,112,3,3,32,1,1,#dw\n")
+    first, depthwise = trace.ops
+    assert (first.tokens, first.k, first.n) == (54 * 54, 11 * 11 * 3, 96)
+    assert (depthwise.pieces, depthwise.macs) == (32, 110 * 110 * 9 * 32)
+    assert trace.meta["source"] == "SCALE-Sim topology"
+    heading = f"{heading[:-8]}Stride height, Stride width, Batch Size"
+    (op,) = gemm_list(tmp_path, f"{heading}\na,9,9,3,3,2,4,2,3,5\n").ops
+    assert op.tokens == 5 * 4 * 3
+
+
+CSV_REFUSED = [
+    ("", "FILE; no layer; legal: a heading such as 'Layer,M,N,K,', then a layer a line"),
+    ("Layer,M,N,K,\n", "FILE; no layer; legal: a heading such as 'Layer,M,N,K,', then a layer a line"),
+    ("Layer,M,N,K,\na,1,2,\n", "FILE:2: got 'a,1,2,'; legal: a name, then M, N, K"),
+    ("Layer,M,N,K,\na,1,0,2,\n", "FILE:2: N: got '0'; legal: a whole number from 1 on"),
+    ("Layer,M,N,K,\na,1,2.5,2,\n", "FILE:2: N: got '2.5'; legal: a whole number from 1 on"),
+    (f"Layer,M,N,K,\na,1,{1 << 40},2,\n", f"FILE:2: N: got '{1 << 40}'; legal: a whole number from 1 on"),
+    (
+        "a,b\nc,d\n",
+        "FILE:1: got 'a,b'; legal: 'Layer,M,N,K,', or layer name, IFMAP height, IFMAP width, filter height, "
+        "filter width, channels, filters, stride",
+    ),
+    (
+        "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides,\n"
+        "a,2,2,3,3,1,1,1,\n",
+        "FILE:2: got '3x3'; legal: a filter no larger than its input of 2x2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), CSV_REFUSED)
+def test_other_gemm_lists_are_refused(text: str, expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "net.csv"
+    file.write_text(text, "utf-8")
+    assert refusal(file) == expected
+
+
+def test_a_trace_without_products_is_no_gemm_list(tmp_path: Path) -> None:
+    trace = build_trace("gpt2", Batch.prefill([5]))
+    norm = replace(trace.ops[1], block=0, inputs=(), outputs=())
+    with pytest.raises(ChipsmithError) as caught:
+        write_trace(Trace("t", (norm,)), tmp_path / "x.csv")
+    assert str(caught.value) == "trace t; holds no product that a GEMM list could name"
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(sizes=st.lists(st.tuples(*[st.integers(1, 1 << 20)] * 3, st.integers(1, 99)), min_size=1, max_size=4))
+def test_gemm_lists_make_the_round_trip(sizes: list[tuple[int, ...]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    ops = [
+        Operator(f"op{i}", "gemm", 0, (Segment(m, 0, count),), k=k, n=n, per_segment_weights=count > 1)
+        for i, (m, n, k, count) in enumerate(sizes)
+    ]
+    folder = tmp_path_factory.mktemp("gemms")
+    first = read_trace(write_trace(Trace("t", tuple(ops)), folder / "a.csv"))
+    assert [(op.segments, op.k, op.n, op.macs) for op in first.ops] == [(o.segments, o.k, o.n, o.macs) for o in ops]
+    again = write_trace(first, folder / "b.csv")
+    assert again.read_bytes() == (folder / "a.csv").read_bytes()

@@ -70,6 +70,15 @@ def open_page(driver: Chrome, path: Path) -> None:
     driver.execute_async_script(_DRAW)
 
 
+def page_cpu_s(driver: Chrome, path: Path) -> float:
+    """CPU seconds of the page's main thread until a file is open and drawn; other programs hardly change them."""
+    driver.execute_cdp_cmd("Performance.disable", {})
+    driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    open_page(driver, path)
+    metrics = driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+
+
 _DRAW = """
 const done = arguments[arguments.length - 1];
 if (typeof chipsmithFigures === "undefined") { done(); return; }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MOST_FRONT_ROWS = 2000
 _MOST_REASONS = 12
 _MOST_LEVELS = 24
+_CURVE_POINTS = 60
 
 
 def write_study_report(study: Study, path: str | Path, verification: Verification | None = None) -> None:
@@ -112,7 +113,7 @@ def front_table(study: Study, verification: Verification) -> Table:
 
 
 def _curve(study: Study) -> list[Section]:
-    counts, values = study.hypervolume_curve()
+    counts, values = study.hypervolume_curve(_CURVE_POINTS)
     note = f"Volume that the front dominates, {_reference_words(study)}. A curve that still climbs wants more designs."
     plot = hypervolume_plot(counts.tolist(), values.tolist())
     return [Interactive("Hypervolume against designs", plot, note)]

@@ -21,7 +21,8 @@
   function column(spec) {
     const raw = bytes(spec.data).buffer;
     if (!spec.levels) return { ...spec, values: new Float32Array(raw) };
-    const codes = new Uint16Array(raw), values = new Float32Array(codes.length);
+    const codes = spec.levels.length > 256 ? new Uint16Array(raw) : new Uint8Array(raw);
+    const values = new Float32Array(codes.length);
     const numeric = spec.levels.every((level) => typeof level === "number");
     for (let i = 0; i < codes.length; i++) values[i] = numeric ? spec.levels[codes[i]] : codes[i];
     return { ...spec, codes, values, numeric };

@@ -71,7 +71,7 @@
     const bar = document.createElement("div"), field = document.createElement("input");
     const count = document.createElement("span"), button = document.createElement("button");
     const all = table.tBodies[0].rows.length;
-    const update = () => { count.textContent = `${filter(table, field.value, names)} of ${all} rows`; };
+    const say = (shown) => { count.textContent = `${shown} of ${all} rows`; };
     bar.className = "tools";
     field.type = "search";
     field.placeholder = "filter: words, or a column: area<600";
@@ -79,11 +79,11 @@
     count.setAttribute("role", "status");
     button.type = "button";
     button.textContent = "Save as CSV";
-    field.addEventListener("input", update);
+    field.addEventListener("input", () => say(filter(table, field.value, names)));
     button.addEventListener("click", () => save(table, title));
     bar.append(field, count, button);
     table.closest(".scroll").before(bar);
-    update();
+    say(all);
   }
 
   for (const table of document.querySelectorAll("section.table table")) {

@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import json
 import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -148,13 +149,81 @@ def test_every_command_file_keeps_the_protocol() -> None:
         assert "\n" not in command.HELP and command.EXAMPLE.startswith("chipsmith ")
 
 
-def test_help_of_every_command_shows_its_example(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in cli.commands():
-        with pytest.raises(SystemExit) as stop:
-            cli.build_parser([command]).parse_args([command.NAME, "--help"])
-        text = capsys.readouterr().out
-        assert stop.value.code == 0
-        assert command.EXAMPLE in text
+def actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Parsers below one, by name."""
+    subs = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return {name: sub for action in subs for name, sub in action.choices.items()}
+
+
+def every_command() -> list[tuple[str, ...]]:
+    """Words of every command and action: ``("run",)``, ``("rtl", "verify")`` ..."""
+
+    def below(parser: argparse.ArgumentParser, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+        return [found for name, sub in actions(parser).items() for found in [(*path, name), *below(sub, (*path, name))]]
+
+    return below(cli.build_parser(cli.commands()), ())
+
+
+EVERY = pytest.mark.parametrize("words", every_command(), ids=" ".join)
+
+
+@EVERY
+def test_help_of_every_command_shows_an_example(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.build_parser(cli.commands()).parse_args([*words, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    _, _, example = text.partition("example:\n")
+    assert example.strip().startswith(f"chipsmith {words[0]}")
+
+
+@EVERY
+def test_every_command_offers_json(words: tuple[str, ...]) -> None:
+    parser = cli.build_parser(cli.commands())
+    for word in words:
+        parser = actions(parser)[word]
+    (choice,) = [action for action in parser._actions if "--format" in action.option_strings]
+    assert (choice.choices, choice.default) == (("table", "json"), "table")
+
+
+@pytest.mark.parametrize("command", cli.commands(), ids=lambda command: str(command.NAME))
+def test_every_example_is_a_legal_command_line(command: cli.Command) -> None:
+    line = shlex.split(command.EXAMPLE.partition(" > ")[0])
+    args = cli.build_parser(cli.commands()).parse_args(line[1:])
+    assert (line[0], args.command, args.run) == ("chipsmith", command.NAME, command.run)
+
+
+QUICK = (
+    "chips",
+    "chips --dies",
+    "show tpu_v4",
+    "doctor",
+    "completion zsh",
+    "trace gpt2 --batch 1 --context 8",
+    "run --chip tpu_v4 --model gpt2 --context 8",
+    "compare tpu_v4 tpu_v3 --model gpt2 --context 8",
+    "explore edge --model gpt2 --context 8 --sampler random --budget 4",
+)
+
+
+@pytest.mark.parametrize("line", QUICK)
+def test_json_is_one_document(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main replaces it; put it back afterwards
+    assert cli.main([*line.split(), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_an_action_gets_what_every_command_has(capsys: pytest.CaptureFixture[str]) -> None:
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_subparsers(dest="action").add_parser("go")
+
+    command = fake_command(lambda args: 0)
+    command.add_arguments = add_arguments
+    parser = cli.build_parser([command])
+    assert parser.parse_args(["fake", "go", "--format", "json"]).format == "json"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["fake", "go", "--help"])
+    assert capsys.readouterr().out.endswith("example:\n  chipsmith fake\n")
 
 
 def test_version_of_script_package_and_metadata_agree() -> None:

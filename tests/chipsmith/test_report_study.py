@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from chipsmith.report import designs_section, write_study_report
-from chipsmith.reports.designs import designs_data, short_names
+from chipsmith.reports.designs import _parameter_column, designs_data, short_names
 from chipsmith.reports.study import front_table, hypervolume_plot, study_sections
 from dse.space import Space
 from dse.study import Study
@@ -67,7 +67,8 @@ def study() -> Any:
 def unpacked(column: dict[str, Any]) -> list[Any]:
     raw = base64.b64decode(column["data"])
     if "levels" in column:
-        return [column["levels"][code] for code in np.frombuffer(raw, "<u2")]
+        kind = "<u2" if len(column["levels"]) > 256 else "u1"
+        return [column["levels"][code] for code in np.frombuffer(raw, kind)]
     values: list[Any] = np.frombuffer(raw, "<f4").tolist()
     return values
 
@@ -85,6 +86,14 @@ def test_the_columns_read_back_as_the_designs(study: Study) -> None:
     numbers = np.frombuffer(base64.b64decode(data["numbers"]), "<i4")
     assert numbers[data["front"]].tolist() == sorted(study.front_numbers.tolist())
     assert data["stairs"] is True
+
+
+def test_many_levels_and_words_read_back() -> None:
+    words = np.asarray(["ws", "os", "ws"], dtype=object)
+    assert unpacked(_parameter_column(words, "engines.npu.dataflow", "dataflow")) == ["ws", "os", "ws"]
+    assert unpacked(_parameter_column(np.asarray([True, False]), "x", "x")) == ["True", "False"]
+    many = np.arange(300.0)[::-1]
+    assert unpacked(_parameter_column(many, "x", "x")) == many.tolist()
 
 
 def test_parallel_axes_are_parameters_then_objectives(study: Study) -> None:

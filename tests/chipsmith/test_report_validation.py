@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 
+from chipsmith.cli import main
 from chipsmith.report import write_validation_report
 from chipsmith.reports.validation import comparison_table, error_table, errors_plot, scatter_plot, worst_table
 from chipsmith.validate import Report, compare
@@ -32,6 +35,16 @@ def test_the_report_is_whole_and_fetches_nothing(report: Report, tmp_path: Path)
     assert re.findall(r"(?:src|href)=\"(?!data:|#)", text) == []
     assert "onnxim.jsonl" in text
     assert re.search(r"<dt>records compared</dt><dd>76</dd>", text)
+
+
+def test_the_command_writes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command replaces it
+    path = tmp_path / "v.html"
+    assert main(["validate", str(RECORDS), "--report", str(path), "--format", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 5
+    assert "<h1>Validation</h1>" in path.read_text(encoding="utf-8")
 
 
 def test_all_comparisons_are_listed(report: Report) -> None:

@@ -130,6 +130,16 @@ def test_figures_are_drawn_into_a_new_folder(capsys: pytest.CaptureFixture[str],
     assert all(path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for path in found)
 
 
+def test_a_report_is_one_page_of_the_result(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "run.html"
+    document = run(capsys, "--report", str(path))
+    text = path.read_text(encoding="utf-8")
+    text = text[: text.rindex("<script>")]
+    assert "<h1>opt-125m decode on tpu_v4</h1>" in text
+    assert str(document["manifest"]["chip"]) in text
+    assert all(f">{op['name']}<" in text for op in document["operators"])
+
+
 # ---------------------------------------------------------------- how it refuses
 
 
@@ -166,6 +176,7 @@ def test_the_model_and_a_trace_exclude_each_other(capsys: pytest.CaptureFixture[
             ("--save-mapping", "no/such/folder.yaml"),
             "no/such/folder.yaml; cannot be written: No such file or directory",
         ),
+        (("--report", "no/such/run.html"), "no/such/run.html; cannot be written: No such file or directory"),
     ],
 )
 def test_other_bad_input(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], text: str) -> None:

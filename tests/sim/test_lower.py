@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from sim.demand import KIND_CODES
 from sim.lower import LIMIT, kind_name, lower
+from sim.simulate import simulate
 from workloads.batch import Batch
 from workloads.build import build_trace
 from workloads.errors import ChipsmithError
@@ -135,3 +137,64 @@ def test_a_count_beyond_64_bits_is_refused() -> None:
     assert LIMIT <= 2**62
     with pytest.raises(ChipsmithError, match=r"^big\.macs: got 9444732965739290427392; must be below 2\*\*"):
         lower(chain(gemm(2**33, 2**20, 2**20, "big")))
+
+
+# ---------------------------------------------------------------- sparse rows
+
+
+def test_sparse_weights_move_compressed_and_run_dense() -> None:
+    op = gemm(3, 64, 32, sparsity="2:4")
+    assert fields(op, "m", "k", "n", "macs", "w_bytes") == [3, 64, 32, 3 * 2048, 1024 * 2 + 256]
+    assert fields(gemm(3, 64, 32, sparsity="2:4+zeros"), "macs", "w_bytes") == [3 * 2048, 4096]
+    assert fields(gemm(3, 64, 32, act_sparsity="unstructured@0.1"), "macs", "in_bytes") == [3 * 2048, 3 * 64 * 2]
+    assert fields(gemm(3, 64, 32, cached_weights=2048), "macs", "w_bytes") == [3 * 2048, 0]
+
+
+def test_blocks_of_scores_that_are_left_out_are_not_run() -> None:
+    op = attention(Segment(1, 1023, 3), heads=4, kv_heads=2, qk_dim=16, v_dim=16, sparsity="block:1x64@0.25")
+    assert fields(op, "pairs", "keys", "count", "macs") == [256, 256, 3, 3 * 4 * 256 * 32]
+    assert fields(op, "kv_read_bytes", "kv_write_bytes") == [3 * 255 * 64 * 2, 3 * 64 * 2]
+    fine = attention(Segment(1, 1023), sparsity="unstructured@0.25")
+    assert fields(fine, "pairs", "keys", "macs") == [1024, 1024, 4 * 1024 * 32]
+
+
+def test_formats_that_are_only_stored_bring_their_scales() -> None:
+    op = gemm(4, 64, 32, act="mxfp8", weight="mxfp4")
+    assert fields(op, "a_bits", "w_bits", "in_bytes", "w_bytes") == [8, 4, 256 + 8, 1024 + 64]
+
+
+TRANSFORMED: dict[str, Callable[[Trace], Trace]] = {
+    "formats": lambda t: t.with_quantization("mxfp4", "int8", "int4", kv_group=32),
+    "sparse": lambda t: t.with_sparsity("2:4").with_sparsity(attention="block:1x16@0.5"),
+    "neurons": lambda t: t.with_active_neurons(0.25, window=2, predictor=8),
+    "cache": lambda t: t.with_kv_compression(rank_k=16, rank_v=32).with_kv_eviction(40, sinks=4),
+    "draft": lambda t: t.with_speculation(2, 0.5, t.with_early_exit(3), shared=True),
+    "exit": lambda t: t.with_early_exit({4: 0.5, 12: 0.5}, check=True),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_transformed_traces_are_conserved_and_run(name: str) -> None:
+    plain = build_trace("opt-125m", Batch.decode(2, [70, 20]))
+    trace = TRANSFORMED[name](plain)
+    rows = lower(trace)
+    for row, op in enumerate(trace.ops):
+        mine = rows.ops[rows.trace_row == row]
+        assert int(mine["macs"].sum()) == op.issued_macs
+        moved = int(mine["in_bytes"].sum() + (mine["w_bytes"] * mine["count"]).sum())
+        assert moved == op.input_bytes + op.weight_bytes
+        assert int(mine["kv_read_bytes"].sum()) == op.kv_read_bytes
+    bound, tile = (simulate(trace, "tpu_v4", fidelity=f) for f in ("bound", "tile"))
+    assert 0 < bound.latency_s <= tile.latency_s
+    read = sum(op.bytes["dram_read"] * op.count for op in bound.ops)
+    names = ("weight_bytes", "input_bytes", "kv_read_bytes")
+    assert read == sum(getattr(op, n) * trace.blocks[op.block].count for op in trace.ops for n in names)
+
+
+def test_half_of_the_weights_take_less_time_where_memory_binds() -> None:
+    plain = build_trace("opt-125m", Batch.decode(1, 20))
+    dense, sparse, zeros = (
+        simulate(t, "tpu_v4") for t in (plain, plain.with_sparsity("2:4"), plain.with_sparsity("2:4+zeros"))
+    )
+    assert sparse.latency_s < dense.latency_s == zeros.latency_s
+    assert sum(op.macs for op in sparse.ops) == sum(op.macs for op in dense.ops)

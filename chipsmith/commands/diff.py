@@ -79,26 +79,41 @@ def _row(line: Line) -> dict[str, object]:
 
 
 def draw(found: Difference, path: Path) -> None:
-    """One panel a measure, one pair of bars a line."""
+    """One panel a measure, one pair of bars a line, the difference beside it."""
+    from matplotlib.patches import Patch
+
     from sim.pictures.canvas import picture
+    from sim.pictures.palette import BLUE, ORANGE
 
     lines = [line for line in found.lines if any(line.left.values()) or any(line.right.values())]
-    with picture(path, 11.0, max(4.0, 0.34 * len(lines) + 1.6)) as figure:
+    with picture(path, 12.0, max(3.2, 0.34 * len(lines) + 1.4)) as figure:
+        figure.suptitle(f"{found.names[0]} against {found.names[1]}", x=0.01, ha="left", fontweight="bold", fontsize=12)
         grid = figure.subplots(1, len(_TITLES), sharey=True)
         for axes, (measure, (title, _)) in zip(grid, _TITLES.items(), strict=True):
             _panel(axes, lines, measure, title)
         grid[0].set_yticks(range(len(lines)), [line.name for line in lines])
-        grid[0].invert_yaxis()
-        figure.legend(*grid[0].get_legend_handles_labels(), loc="upper right", ncols=2)
-        figure.suptitle(f"{found.names[0]} against {found.names[1]}", x=0.01, ha="left", fontweight="bold")
+        grid[0].set_ylim(len(lines) - 0.4, -0.6)
+        handles = [Patch(color=BLUE, label="left"), Patch(color=ORANGE, label="right")]
+        figure.legend(handles=handles, loc="upper right", ncols=2)
 
 
 def _panel(axes: Axes, lines: list[Line], measure: str, title: str) -> None:
-    from sim.pictures.palette import BLACK, GREY
+    from sim.pictures.palette import BLUE, GREY, ORANGE
+    from sim.pictures.words import si
 
-    for offset, side, colour in ((-0.2, "left", GREY), (0.2, "right", BLACK)):
+    longest = max(max(line.left[measure], line.right[measure]) for line in lines) or 1
+    for offset, side, colour in ((-0.2, "left", BLUE), (0.2, "right", ORANGE)):
         values = [getattr(line, side)[measure] for line in lines]
-        axes.barh([i + offset for i in range(len(lines))], values, height=0.38, color=colour, label=side)
-    axes.set_title(title)
-    axes.set_xscale("log") if any(line.left[measure] or line.right[measure] for line in lines) else None
+        axes.barh([i + offset for i in range(len(lines))], values, height=0.38, color=colour)
+    for row, line in enumerate(lines):
+        percent = line.percent(measure)
+        if percent != 0.0:
+            text = "only right" if percent is None else f"{percent:+.2g} %"
+            end = max(line.left[measure], line.right[measure])
+            axes.annotate(text, (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_title(title, pad=12)
+    axes.set_xlim(0, longest * 1.35)
+    axes.locator_params(axis="x", nbins=3)
+    axes.xaxis.set_major_formatter(lambda value, _: si(value, "" if measure == "macs" else "B"))
+    axes.tick_params(axis="x", colors=GREY)
     axes.grid(True, axis="x")

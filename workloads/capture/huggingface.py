@@ -80,7 +80,7 @@ def record_model(config: ModelConfig, batch: Batch, logits: str = "last") -> Rec
     recorder = Recorder()
     meta: dict[str, object] = {
         "model": config.name,
-        "config": {"model_type": config.model_type, **_thawed(config)},
+        "config": {"model_type": config.model_type, **thawed(config)},
         "batch": [list(pair) for pair in batch.requests],
         "rows": shape.rows,
         "logits": logits,
@@ -102,7 +102,7 @@ def _build(config: ModelConfig) -> torch.nn.Module:
         )
         raise ChipsmithError(f"{config.name}.model_type", config.model_type, text)
     try:
-        built = AutoConfig.for_model(config.model_type, **_thawed(config))
+        built = AutoConfig.for_model(config.model_type, **thawed(config))
         with torch.device("meta"):
             factory: Any = AutoModelForCausalLM  # its methods have no types
             model = factory.from_config(built, dtype=torch.bfloat16, attn_implementation=_NAME)
@@ -111,7 +111,7 @@ def _build(config: ModelConfig) -> torch.nn.Module:
     return cast(torch.nn.Module, model.eval())
 
 
-def _thawed(config: ModelConfig) -> dict[str, Any]:
+def thawed(config: ModelConfig) -> dict[str, Any]:
     """The fields of a configuration file, tuples turned back into lists and objects."""
     return {name: _plain(value) for name, value in config.items if name != "model_type"}
 

@@ -143,9 +143,13 @@ def trace_of(
     if not emitter.locals:
         raise ChipsmithError(recording.name, None, "no operator that does work was recorded")
     warn_unknown(emitter.unknown)
-    unrolled = emitter.step.graph.finish(f"{recording.name} {batch.phase}", {})
+    unrolled = emitter.step.graph.finish(_title(recording, batch), {})
     trace = fold(unrolled, emitter.keys, emitter.locals)
     return replace(trace, meta=_meta(recording, batch, options, trace, emitter)).check()
+
+
+def _title(recording: Recording, batch: Batch) -> str:
+    return f"{recording.name} {batch.phase}, captured" if "rows" in recording.meta else recording.name
 
 
 def _batch(recording: Recording) -> Batch:

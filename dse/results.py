@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.description import Description, measure
+from dse.description import KEY, Description, measure
 from dse.ledger import Ledger, Numbers
 from dse.objectives import Floats, Objective
 from dse.pareto import hypervolume, non_dominated, overlaps, tie_groups
@@ -45,8 +45,11 @@ class StudyResults:
         return len(self._ledger)
 
     def manifest(self) -> dict[str, str]:
-        """Facts of the study: hashes, seed, sampler, versions; keys with a leading ``_`` needn't match to resume."""
-        return self._store.manifest()
+        """Facts of the study: hashes, seed, sampler, versions; keys with a leading ``_`` needn't match to resume.
+
+        The :attr:`description` is left out.
+        """
+        return {key: value for key, value in self._store.manifest().items() if key != KEY}
 
     @cached_property
     def measures(self) -> tuple[Objective, ...]:

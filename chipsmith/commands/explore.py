@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_space_arguments(parser: argparse.ArgumentParser) -> None:
     """The space, the chip that it varies, and how formats of unequal accuracy are judged."""
-    parser.add_argument("space", metavar="SPACE", help="the parameters that vary: npu, edge, memory, or a YAML file")
+    parser.add_argument("space", metavar="SPACE", help="the parameters that vary: npu, edge, memory, formats, or a YAML file")
     parser.add_argument("--chip", help="preset or chip file, instead of the one that the space names")
     parser.add_argument("--quality", metavar="TABLE", help="quality table: a shipped one's name, or FILE.csv (number "
                         "formats to perplexity or accuracy, with source)")  # fmt: skip

@@ -141,9 +141,8 @@ def shown(study: StudyResults, tie_pct: float | None = None) -> dict[str, Any]:
     intervals: float | Mapping[str, float] = study.evidence_pct() if tie_pct is None else tie_pct
     description, trials = study.description, study.trials
     refused = trials.loc[~trials["feasible"], "reason"].value_counts()
-    facts = {key: value for key, value in study.manifest().items() if key not in ("_description", "_reference")}
     return {
-        "study": facts,
+        "study": study.manifest(),
         "chip": description.chip,
         "space": description.space,
         "workload": description.work,
@@ -379,9 +378,9 @@ def _sensitivity_text(found: Sensitivity) -> str:
     rank = {path: place for place, path in enumerate(ranked(found))}
     ordered = sorted(found.effects, key=lambda e: (found.measures.index(e.measure), rank[e.path]))
     rows = [
-        {"measure": e.measure, "parameter": e.path, "first": round(e.first, 4), "+-": round(e.first_conf, 4),
+        {"measure": e.measure, "parameter": e.path, "first": round(e.first, 4) + 0.0, "+-": round(e.first_conf, 4),
          "total": round(e.total, 4), "+- ": round(e.total_conf, 4),
-         "trend": None if e.trend is None else round(e.trend, 2)}
+         "trend": None if e.trend is None else round(e.trend, 2) + 0.0}
         for e in ordered
     ]  # fmt: skip
     of = "the logarithms of the measures" if found.logarithm else "the measures"

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workloads.batch import is_decode
 from workloads.build import cached_bytes
 from workloads.errors import ChipsmithError
 from workloads.onnx_in.importer import Importer
@@ -146,11 +147,10 @@ def _finish(imp: Importer, name: str, model: onnx.ModelProto, facts: Mapping[str
 
 
 def _phase(ops: Sequence[Operator]) -> str:
-    """Decode where attention has a context and one new token a request, mixed where it has more."""
-    segments = [segment for op in ops if op.kind == "attention" for segment in op.segments if op.kv_width]
-    if not any(segment.context for segment in segments):
-        return "prefill"
-    return "decode" if all(segment.new_tokens == 1 for segment in segments) else "mixed"
+    """As :attr:`workloads.batch.Batch.phase` has it, told by the attention rows that use a cache."""
+    segments = (segment for op in ops if op.kind == "attention" and op.kv_width for segment in op.segments)
+    kinds = {is_decode(segment.new_tokens, segment.context) for segment in segments}
+    return "mixed" if len(kinds) == 2 else "decode" if True in kinds else "prefill"
 
 
 def _tokens(imp: Importer) -> int:

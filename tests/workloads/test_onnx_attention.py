@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sim.simulate import simulate
+from workloads.batch import Batch
+from workloads.build import build_trace
+from workloads.configs import load_config
 from workloads.onnx_import import read_onnx
+from workloads.precision import Precision
 from workloads.trace import Operator, Trace
 
 from .onnx_models import HALF, INT8, INT64, ints, node, save, scalar, tensor
@@ -251,3 +257,81 @@ def test_linear_attention_is_a_scan(tmp_path: Path) -> None:
     (op,) = read_onnx(file).ops
     assert (op.kind, op.macs) == ("scan", 2 * 15 * 2 * 8 * 4)
     assert bytes_of(op) == (2 * 15 * 42, 2 * 15 * 8, 2 * 3 * 64, 2 * 3 * 64)
+
+
+def test_heads_of_a_group_that_stand_as_rows_are_heads_again(tmp_path: Path) -> None:
+    """Exporters of one-token steps lay the query heads of a group side by side instead of copying keys and values."""
+    nodes = [
+        node("Concat", "pk k", "ka", axis=2),
+        node("Concat", "pv v", "va", axis=2),
+        node("Reshape", "q rows", "qr"),
+        node("Transpose", "ka", "kt", perm=[0, 1, 3, 2]),
+        node("MatMul", "qr kt", "scores"),
+        node("Softmax", "scores", "weights", axis=-1),
+        node("IsNaN", "weights", "nan"),
+        node("Where", "nan zero weights", "safe"),
+        node("MatMul", "safe va", "mixed"),
+        node("Reshape", "mixed heads", "y"),
+    ]
+    inputs: dict[str, Any] = {"q": [2, 8, 1, 16], **{name: [2, 2, 1, 16] for name in "kv"}}
+    inputs |= {name: [2, 2, 5, 16] for name in ("pk", "pv")}
+    stored = [ints("rows", [2, 2, 4, 16]), ints("heads", [2, 8, 1, 16]), scalar("zero", 0.0)]
+    (op,) = read_onnx(save(tmp_path, nodes, inputs, ["y", "ka", "va"], stored)).ops
+    assert (op.kind, shape(op), op.macs) == ("attention", (8, 2, 16, 16, 1, 5, 2), 2 * 8 * 6 * 32)
+    assert (op.kv_read_bytes, op.kv_write_bytes) == (4 * 2 * 5 * 64, 4 * 2 * 64)
+
+
+def test_written_out_rotary_positions_are_one_row(tmp_path: Path) -> None:
+    nodes = [
+        node("Mul", "x cos", "plain"),
+        node("Slice", "x zero half axes", "first"),
+        node("Slice", "x half end axes", "second"),
+        node("Neg", "second", "negated"),
+        node("Concat", "negated first", "turned", axis=-1),
+        node("Mul", "turned sin", "sined"),
+        node("Add", "plain sined", "y"),
+    ]
+    inputs: dict[str, Any] = {"x": [2, 4, 3, 8], "cos": [1, 1, 3, 8], "sin": [1, 1, 3, 8]}
+    stored = [ints(name, [value]) for name, value in (("zero", 0), ("half", 4), ("end", 8), ("axes", 3))]
+    (op,) = read_onnx(save(tmp_path, nodes, inputs, ["y"], stored)).ops
+    assert (op.function, op.input_elements, op.output_elements) == ("rope", 192 + 24 + 24, 192)
+
+
+def totals(trace: Trace) -> dict[str, tuple[int, ...]]:
+    """MACs, weight bytes, KV bytes read and written by row kind, all iterations."""
+    found: dict[str, list[int]] = {}
+    for op in trace.ops:
+        sums = found.setdefault(op.kind, [0] * 4)
+        for index, value in enumerate((op.macs, op.weight_bytes, op.kv_read_bytes, op.kv_write_bytes)):
+            sums[index] += value * trace.blocks[op.block].count
+    return {kind: tuple(sums) for kind, sums in found.items() if kind in ("gemm", "attention", "norm", "gather")}
+
+
+SMALL = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 500,
+}
+
+
+@pytest.mark.parametrize(("new", "past"), [(16, 0), (1, 7), (4, 7)])
+def test_an_exported_decoder_agrees_with_the_built_trace(new: int, past: int, tmp_path: Path) -> None:
+    """Products, attention, norms and embedding, in MACs, parameters and cache, are those of the configuration.
+
+    The stored file is what torch 2.13 exports (``torch.onnx.export(dynamo=False)``, opset 17) of transformers 5.23's
+    ``LlamaForCausalLM`` with eager attention, a ``DynamicCache`` and the configuration above, without its weights.
+    """
+    file = tmp_path / "llama.onnx"
+    file.write_bytes(gzip.decompress((Path(__file__).parent / "exported_llama.onnx.gz").read_bytes()))
+    read = read_onnx(file, dims={"batch": 3, "seq": new, "past": past})
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**SMALL, "model_type": "llama", "rms_norm_eps": 1e-6, "tie_word_embeddings": False}))
+    wide = Precision("fp32", "fp32", "fp32")
+    built = build_trace(load_config(str(config)), Batch.from_pairs([(new, past)] * 3), wide, logits="all")
+    assert totals(read) == totals(built)
+    for fact in ("phase", "tokens", "kv_cache_bytes"):
+        assert read.meta[fact] == built.meta[fact]
+    assert {op.function for op in read.ops} >= {"rope", "silu_mul", "add", "embedding", "rmsnorm"}

@@ -29,6 +29,7 @@ class _Match:
     softmax: Node
     gone: list[Node] = field(default_factory=list)
     masks: list[str] = field(default_factory=list)
+    queries: Shape = ()  # before heads of a group were laid side by side as rows
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def _attention(view: View, found: Values, softmax: Node) -> tuple[Node, Node, li
     v = _operand(view, found, values.input(1), match)
     if k.copies != v.copies or k.past != v.past or sizes.heads % k.copies:
         return None
+    sizes = _unfolded(replace(sizes, kv_heads=sizes.heads // k.copies), match.queries)
     sizes = replace(
         sizes,
-        kv_heads=sizes.heads // k.copies,
         past=k.past,
         keys=sizes.keys - k.past,
         causal=not found.triangles.isdisjoint(match.masks),
@@ -104,6 +105,15 @@ def _sizes(q: Shape, k: Shape, v: Shape) -> Heads | None:
     if 0 in (*q, *k, *v):
         return None
     return Heads(prod(q[:-3]), q[-2], k[-1], 0, q[-3], q[-3], q[-1], v[-1])
+
+
+def _unfolded(sizes: Heads, queries: Shape) -> Heads:
+    """Heads and queries where the heads of a group stand as rows beside each other (grouped queries of one token)."""
+    if len(queries) != CACHE_RANK or queries[0] != sizes.requests or queries[3] != sizes.qk_dim:
+        return sizes
+    heads, new = queries[1:3]
+    same = heads * new == sizes.heads * sizes.new
+    return replace(sizes, heads=heads, new=new) if same and heads % sizes.kv_heads == 0 else sizes
 
 
 def _back(view: View, found: Values, name: str, match: _Match) -> Node | None:
@@ -178,6 +188,8 @@ def _operand(view: View, found: Values, name: str, match: _Match, keep_heads: bo
         grown = found.elements(name) // max(1, found.elements(source))
         if grown > 1 and (keep_heads or cache):
             break
+        if keep_heads and node.op == "Reshape" and len(found.shape(source)) == CACHE_RANK:
+            match.queries = found.shape(source)
         copies *= max(1, grown)
         match.gone.append(node)
         name = source

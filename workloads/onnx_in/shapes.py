@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from workloads.errors import ChipsmithError
 from workloads.onnx_in.contrib import CONTRIB
 from workloads.onnx_in.dims import bind_inputs, shape_of
 from workloads.onnx_in.nodes import Node, Shape, domain_of, words
+from workloads.onnx_in.oracle import Array, Facts, Given, Oracle
 
 if TYPE_CHECKING:
     import onnx
@@ -28,7 +28,6 @@ _MASKS = words(
     "And Or Not Where Mul Add Sub Cast Expand Reshape Unsqueeze Squeeze Transpose Slice Gather GatherND Concat"
 )
 _SAME_DATA = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "DequantizeLinear")
-Array = np.ndarray[Any, Any]
 
 
 @dataclass
@@ -148,16 +147,12 @@ class _Inference:
         path: Path,
         guess: bool,
     ) -> None:
-        from onnx import defs, helper
-
         self.found = found
         self.declared = declared
         self.dims = dims
         self.path = path
         self.guess = guess
-        self.opsets = {item.domain: item.version for item in model.opset_import}
-        self.opsets.setdefault("", self.opsets.get("ai.onnx", defs.onnx_opset_version()))
-        self.imports = [helper.make_opsetid(domain, version) for domain, version in self.opsets.items()]
+        self.oracle = Oracle(model)
         self._written = set(found.shapes)
 
     def take(self, number: int, proto: onnx.NodeProto) -> Node | None:
@@ -198,9 +193,14 @@ class _Inference:
                 form = np.int64 if "int" in attribute.name else np.float32
                 _store(self.found, name, numpy_helper.from_array(value.astype(form), name), where)
 
-    def _outputs(self, node: Node, proto: onnx.NodeProto, where: str) -> dict[str, tuple[Shape, int]]:
-        rule = CONTRIB.get(node.op) if self._schema(proto) is None else None
-        inferred = self._by_schema(proto, where) if rule is None else self._by_rule(rule, node, where)
+    def _outputs(self, node: Node, proto: onnx.NodeProto, where: str) -> dict[str, Facts]:
+        """Shape and type of each output: inferred, else declared in the file, else guessed."""
+        rule = CONTRIB.get(node.op) if self.oracle.schema(proto) is None else None
+        try:
+            facts = self._inferred(node, proto) if rule is None else rule(node, self.found)
+        except (ValueError, LookupError, ZeroDivisionError) as error:
+            raise ChipsmithError(where, None, str(error)) from None
+        inferred = {name: one for name, one in zip(node.outputs, facts, strict=False) if name and one is not None}
         for name in node.outputs:
             if name and name not in inferred and name in self.declared:
                 shape = shape_of(self.declared[name], self.dims)
@@ -208,65 +208,43 @@ class _Inference:
                     inferred[name] = shape, self.declared[name].type.tensor_type.elem_type
         first = node.input(0)
         if self.guess and first in self.found.shapes:
-            facts = self.found.shapes[first], self.found.types[first]
-            inferred = {**{name: facts for name in node.outputs if name}, **inferred}
+            like = self.found.shapes[first], self.found.types[first]
+            inferred = {**{name: like for name in node.outputs if name}, **inferred}
         return inferred
 
-    def _by_rule(self, rule: Any, node: Node, where: str) -> dict[str, tuple[Shape, int]]:
-        try:
-            outputs = rule(node, self.found)
-        except (ValueError, IndexError, KeyError, ZeroDivisionError) as error:
-            raise ChipsmithError(where, None, str(error)) from None
-        return {name: facts for name, facts in zip(node.outputs, outputs, strict=False) if name}
+    def _inferred(self, node: Node, proto: onnx.NodeProto) -> Sequence[Facts | None]:
+        if not all(name in self.found.shapes for name in node.inputs if name):
+            return ()
+        return self.oracle.shapes(proto, self._given(node))
 
-    def _schema(self, proto: onnx.NodeProto) -> onnx.defs.OpSchema | None:
-        from onnx import defs
-
-        domain = "" if proto.domain == "ai.onnx" else proto.domain
-        version = min(self.opsets.get(domain, 1), (1 << 31) - 1)
-        try:
-            return defs.get_schema(proto.op_type, version, domain) if version > 0 else None
-        except defs.SchemaError:
-            return None
-
-    def _by_schema(self, proto: onnx.NodeProto, where: str) -> dict[str, tuple[Shape, int]]:
-        from onnx import helper, numpy_helper, shape_inference
-
-        schema = self._schema(proto)
-        if schema is None or any(attribute.HasField("g") or attribute.graphs for attribute in proto.attribute):
-            return {}
-        known = list(filter(None, proto.input))
-        if not all(name in self.found.shapes for name in known):
-            return {}
-        types = {name: helper.make_tensor_type_proto(self.found.types[name], self.found.shapes[name]) for name in known}
-        data = {name: numpy_helper.from_array(self.found.consts[name], name) for name in known if self._const(name)}
-        try:
-            inferred = shape_inference.infer_node_outputs(schema, proto, types, data, None, self.imports)
-        except Exception as error:  # the compiled inference raises several types of its own
-            reason = " ".join(str(error).split())
-            raise ChipsmithError(where, None, f"its shapes do not fit: {reason}") from None
-        return {name: facts for name, kind in inferred.items() if (facts := _tensor(kind)) is not None}
-
-    def _const(self, name: str) -> bool:
-        return name in self.found.consts
+    def _given(self, node: Node) -> list[Given | None]:
+        found = self.found
+        return [Given(found.types[n], found.shapes[n], found.consts.get(n)) if n else None for n in node.inputs]
 
     def _fold(self, node: Node, proto: onnx.NodeProto) -> bool:
         """Whether the outputs are known without running the model; small ones are computed."""
         if node.op in ("Shape", "Size") and node.input(0) in self.found.shapes:
             self._keep(node.output(0), _shape_value(node, self.found.shape(node.input(0))))
             return True
-        if (
-            node.domain not in ("", "ms")
-            or node.op in _RANDOM
-            or not all(map(self.found.fixed, filter(None, node.inputs)))
-        ):
+        if node.domain not in ("", "ms") or node.op in _RANDOM:
+            return False
+        if not all(self.found.fixed(name) for name in node.inputs if name):
             return False
         if not all(name in self.found.shapes for name in node.outputs if name):
             return False
-        self._evaluate(node, proto)
+        if self._small(node):
+            for name, value in zip(node.outputs, self.oracle.values(proto, self._given(node)), strict=True):
+                if value is not None:
+                    self._keep(name, value)
         for name in filter(None, node.outputs):
             self.found.params[name] = self._root(node, name)
         return True
+
+    def _small(self, node: Node) -> bool:
+        """Whether all inputs are known and nothing is larger than what shapes are made of."""
+        sizes = [self.found.elements(name) for name in (*node.inputs, *node.outputs) if name]
+        known = all(name in self.found.consts for name in node.inputs if name)
+        return known and not node.domain and max(sizes, default=0) <= _FOLDED_ELEMENTS
 
     def _root(self, node: Node, name: str) -> str:
         source = node.input(0)
@@ -285,31 +263,6 @@ class _Inference:
         self.found.types[name] = helper.np_dtype_to_tensor_dtype(value.dtype)
         self.found.params[name] = name
 
-    def _evaluate(self, node: Node, proto: onnx.NodeProto) -> None:
-        """Compute what is small enough to decide shapes."""
-        sizes = [self.found.elements(name) for name in (*node.inputs, *node.outputs) if name]
-        if node.domain or max(sizes, default=0) > _FOLDED_ELEMENTS:
-            return
-        if not all(self._const(name) for name in node.inputs if name):
-            return
-        from onnx import helper
-        from onnx.reference import ReferenceEvaluator
-
-        inputs = [helper.make_tensor_value_info(n, self.found.types[n], None) for n in dict.fromkeys(proto.input) if n]
-        outputs = [helper.make_tensor_value_info(n, self.found.types[n], None) for n in proto.output if n]
-        graph = helper.make_graph([proto], "fold", inputs, outputs)
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")  # folding a division by zero is the model's business, not an event
-                model = helper.make_model(graph, opset_imports=self.imports)
-                known = {info.name: self.found.consts[info.name] for info in inputs}
-                values = ReferenceEvaluator(model).run(None, known)
-        except Exception:  # the reference implementation has gaps; then the value stays unknown, its shape does not
-            return
-        for info, value in zip(outputs, values, strict=True):
-            if isinstance(value, np.ndarray | np.generic) and np.asarray(value).dtype.kind in "biuf":
-                self._keep(info.name, np.asarray(value))
-
 
 def _plain(number: int, proto: onnx.NodeProto) -> Node:
     from onnx import AttributeProto, helper
@@ -325,16 +278,6 @@ def _plain(number: int, proto: onnx.NodeProto) -> Node:
         attrs[attribute.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     name = proto.name.strip("/").replace("/", ".") or f"{proto.op_type}_{number}"
     return Node(name, proto.op_type, domain_of(proto.domain), tuple(proto.input), tuple(proto.output), attrs)
-
-
-def _tensor(kind: onnx.TypeProto) -> tuple[Shape, int] | None:
-    """Shape and type of an inferred tensor, None where it is no tensor or a dimension is open."""
-    tensor = kind.tensor_type
-    if not kind.HasField("tensor_type") or not tensor.HasField("shape"):
-        return None
-    if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-        return None
-    return tuple(int(dim.dim_value) for dim in tensor.shape.dim), int(tensor.elem_type)
 
 
 def _shape_value(node: Node, shape: Sequence[int]) -> Array:

@@ -103,6 +103,7 @@ def transformed(trace: Trace, args: argparse.Namespace, phase: str | None = None
     """
     drafts = args.speculate if phase != "prefill" else None
     with_draft = bool(args.draft_model or args.exit_layers)
+    drafter = args.draft_model or f"{args.exit_layers} layers"
     steps: list[tuple[str | None, str, Callable[[Trace, str], Trace]]] = [
         (args.quantize, "quantized", _quantized),
         (args.sparsity, "sparsity", lambda t, text: t.with_sparsity(text)),
@@ -111,7 +112,7 @@ def transformed(trace: Trace, args: argparse.Namespace, phase: str | None = None
         (None if with_draft else drafts, "speculating", lambda t, text: _speculating(t, text, args, phase)),
         (args.kv_evict, "KV", _evicted),
         (args.neurons, "neurons", _activated),
-        (drafts if with_draft else None, "speculating", lambda t, text: _speculating(t, text, args, phase)),
+        (drafts if with_draft else None, f"{drafter} speculating", lambda t, text: _speculating(t, text, args, phase)),
         (None if drafts else args.exit_layers, "exit", _exited),
     ]
     words = []

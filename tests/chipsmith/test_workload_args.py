@@ -59,11 +59,11 @@ CASES = [
         "neurons 0.1,window=5,predictor=16,fresh=0.02,union=0.15",
     ),
     ("--speculate 4@0.8", lambda t: t.with_speculation(4, 0.8), "speculating 4@0.8"),
-    ("--speculate 4@0.8 --draft-model opt-125m", lambda t: t.with_speculation(4, 0.8, t), "speculating 4@0.8"),
+    ("--speculate 4@0.8 --draft-model opt-125m", lambda t: t.with_speculation(4, 0.8, t), "opt-125m speculating 4@0.8"),
     (
         "--speculate 4@0.8 --exit-layers 3",
         lambda t: t.with_speculation(4, 0.8, t.with_early_exit(3), shared=True),
-        "speculating 4@0.8",
+        "3 layers speculating 4@0.8",
     ),
     ("--exit-layers 6", lambda t: t.with_early_exit(6), "exit 6"),
     ("--exit-layers 6=0.5,12=0.5", lambda t: t.with_early_exit({6: 0.5, 12: 0.5}), "exit 6=0.5,12=0.5"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dse.compare import Comparison, Side
-from dse.drawing import GREY, INK, MARKERS, SERIES, WARN, frame, picture, scale, title
+from dse.drawing import GREY, INK, MARKERS, SERIES, WARN, count_axis, frame, picture, scale, title
 from dse.objectives import Floats
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _draw_curves(axes: Axes, comparison: Comparison) -> None:
     for place, side in enumerate(comparison.sides):
         axes.plot(side.evaluations, side.curve, color=_style(place)[0], linewidth=1.8, label=side.name)
     counts = np.concatenate([side.evaluations for side in comparison.sides]).astype(np.float64)
-    scale(axes.set_xscale, axes.xaxis, counts)
+    count_axis(axes, counts)
     axes.legend(frameon=False, fontsize=8.5, loc="lower right")
 
 
@@ -110,10 +110,9 @@ def _draw_gaps(axes: Axes, comparison: Comparison) -> None:
     for place, side in enumerate(comparison.sides):
         missing = 100 * np.maximum(gaps(comparison)[side.name], _LEAST_GAP)
         axes.plot(side.evaluations, missing, color=_style(place)[0], linewidth=1.8, label=side.name)
-    axes.set_xscale("log")
+    count_axis(axes, np.concatenate([side.evaluations for side in comparison.sides]).astype(np.float64))
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.tick_params(colors=INK)
     if comparison.notes:
         axes.text(0.02, 0.02, comparison.notes[0], transform=axes.transAxes, color=WARN, fontsize=8)

@@ -87,6 +87,14 @@ def scale(set_scale: Callable[[str], object], axis: Any, values: Floats) -> None
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
+def count_axis(axes: Axes, counts: Floats) -> None:
+    """The x axis of a curve over designs evaluated: logarithmic, because the first designs matter most."""
+    if not spans_far(counts):
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+
+
 def spans_far(values: Floats) -> bool:
     """Whether positive values span so far that an axis should be logarithmic."""
     return bool(values.min() > 0 and values.max() / values.min() > _LOG_SPAN)

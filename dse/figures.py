@@ -17,6 +17,7 @@ from dse.drawing import (
     GREY,
     INK,
     as_drawn,
+    count_axis,
     frame,
     picture,
     plain_value,
@@ -243,5 +244,6 @@ def _draw_hypervolume(axes: Axes, data: ParetoData) -> None:
     axes.plot(data.evaluations, data.hypervolume, color=ACCENT, linewidth=1.8)
     axes.fill_between(data.evaluations, data.hypervolume.min(), data.hypervolume, color=ACCENT, alpha=0.12)
     frame(axes, "designs evaluated", "hypervolume")
+    count_axis(axes, data.evaluations.astype(np.float64))
     note = "reference point\n" + data.reference.replace(", ", "\n")
     axes.text(0.98, 0.03, note, transform=axes.transAxes, ha="right", fontsize=7.5, color=INK)

@@ -201,17 +201,21 @@ def parallel_plot(study: StudyResults) -> Any:
     ]  # fmt: skip
     front = {"label": "Pareto front", "values": data.on_front.astype(int).tolist(), "tickvals": [0, 1],
              "ticktext": ["dominated", "front"], "range": [0, 1], "constraintrange": [0.5, 1]}  # fmt: skip
+    at = [axis.name for axis in data.axes].index(data.colour.name)
+    ticks = {"tickvals": list(data.axes[at].at), "ticktext": list(data.axes[at].texts)}
     line = {
-        "color": data.colour_values.tolist(),
+        "color": data.lines[:, at].tolist(),
+        "cmin": 0,
+        "cmax": 1,
         "colorscale": "Viridis",
         "showscale": True,
-        "colorbar": {"title": {"text": data.colour.axis, "side": "right"}},
+        "colorbar": {"title": {"text": data.colour.axis, "side": "right"}, **ticks},
     }
     figure = Figure(Parcoords(line=line, dimensions=[*dimensions, front], unselected={"line": {"opacity": 0.05}}))
     figure.update_layout(
         template="plotly_white",
         height=480,
-        margin={"l": 70, "r": 30, "t": 60, "b": 30},
+        margin={"l": 110, "r": 30, "t": 60, "b": 30},
         font={"family": "system-ui, Liberation Sans, Arial, sans-serif", "size": 12},
     )
     return figure

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from dse.samplers.base import Problem, Sampler
 from dse.samplers.nsga2 import select
 from dse.samplers.registry import sampler_class, samplers
 from dse.space import Index, Space
+from dse.study import Study
 from models.chip import Chip
 from workloads.errors import ChipsmithError, MissingToolError
 
@@ -180,3 +183,21 @@ def test_nsga2_beats_random_search_at_equal_cost(chip: Chip) -> None:
         return float(min(best))
 
     assert distance("nsga2") < 0.1 * distance("random")
+
+
+@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("cut", [8, 21])
+def test_a_study_of_every_sampler_resumes_to_the_same_bits(
+    name: str, cut: int, make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    """Cut after a population, and in the middle of one."""
+    settings = {"sampler": name, "seed": 6, "population": 8}
+    with make_study(store=tmp_path / "s.db", **settings) as first:
+        first.run(cut)
+    with make_study(store=tmp_path / "s.db", resume=True, **settings) as second:
+        assert len(second) == cut
+        second.run(48)
+        found = second.trials
+    with make_study(**settings) as undisturbed:
+        undisturbed.run(48)
+        assert found.equals(undisturbed.trials)

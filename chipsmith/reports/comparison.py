@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def comparison_sections(candidates: Sequence[Candidate]) -> list[Section]:
     facts = [
         manifest_table(result.manifest, f"Manifest: {result.trace.name} on {result.chip.name}") for result in results
     ]
-    sections: list[Section] = [_table("Figures", value_rows(candidates), " ".join(f"{n}." for n in notes(candidates)))]
+    sections: list[Section] = [_table("Figures", value_rows(candidates), _sentences(notes(candidates)))]
     if ratios:
         sections.append(_table("Ratios to the first chip", ratios, "A tie: the error intervals overlap."))
     bars = "Whiskers show the mean error that validation gives the figure, where it was compared."
@@ -44,6 +44,10 @@ def comparison_sections(candidates: Sequence[Candidate]) -> list[Section]:
         note = "Large markers are whole steps, small ones operators. On the slope, bandwidth helps; else arithmetic."
         sections.append(Interactive("Rooflines", roofline_plot(rooflines), note))
     return [*sections, evidence_table(results), *facts]
+
+
+def _sentences(lines: Iterable[str]) -> str:
+    return " ".join(f"{line[:1].upper()}{line[1:]}." for line in lines)
 
 
 def _table(title: str, rows: Sequence[dict[str, Any]], note: str) -> Table:

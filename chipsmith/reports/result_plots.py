@@ -24,6 +24,7 @@ from sim.pictures.words import short_name, si, time_unit
 
 _SYMBOLS = {"prefill": "circle", "decode": "square", "mixed": "diamond"}
 _ROW_PIXELS = 27
+_PREFIXED = ("s", "J")  # units that take SI prefixes
 _THIN = 0.005  # share of the axis below which a bar's white edge would hide it
 
 
@@ -333,7 +334,8 @@ def _cut_text(cut: Cut, unit_s: float, y: float) -> dict[str, Any]:
 def comparison_plot(data: Comparison) -> Figure:
     """Chips side by side, a panel a quantity; whiskers show the mean error that validation gives it."""
     rows = -(-len(data.panels) // 2)
-    frame = layout(260 * rows + 60, barmode="group", bargap=0.3, annotations=[])
+    frame = layout(270 * rows + 60, barmode="group", bargap=0.3, annotations=[])
+    frame["margin"] = {**frame["margin"], "b": 20}
     traces: list[Trace] = []
     named: set[str] = set()
     for number, panel in enumerate(data.panels):
@@ -345,11 +347,17 @@ def comparison_plot(data: Comparison) -> Figure:
             named.add(name)
         values = [m.value for row in panel.series.values() for m in row if m.value is not None]
         kind = {"type": "log"} if max(values) > 50 * min(values) > 0 else {"rangemode": "tozero"}
+        scaled = panel.unit in _PREFIXED
         frame[f"xaxis{end}"] = axis(domain=[left, left + 0.46], anchor=f"y{end}", ticks="")
         frame[f"yaxis{end}"] = axis(
-            panel.unit, domain=[low + 0.3 / rows, high - 0.1 / rows], anchor=f"x{end}", tickformat="~s", **kind
+            "" if scaled else panel.unit,
+            domain=[low + 0.2 / rows, high - 0.12 / rows],
+            anchor=f"x{end}",
+            tickformat="~s" if scaled else "",
+            ticksuffix=panel.unit if scaled else "",
+            **kind,
         )
-        frame["annotations"].append(heading(panel.name, left, high - 0.09 / rows))
+        frame["annotations"].append(heading(panel.name, left, high - 0.11 / rows))
     return figure(traces, frame)
 
 
@@ -381,4 +389,4 @@ def _panel_bars(data: Comparison, panel: Panel, name: str, number: int, named: s
 def _amount(value: float | None, unit: str) -> str:
     if value is None:
         return "not run"
-    return si(value, unit) if unit in {"s", "J"} else f"{value:.4g} {unit}"
+    return si(value, unit) if unit in _PREFIXED else f"{value:.4g} {unit}"

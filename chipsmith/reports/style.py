@@ -36,7 +36,7 @@ def layout(height: int, **changes: Any) -> dict[str, Any]:
         "font": FONT,
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 80, "r": 24, "t": 44, "b": 64},
+        "margin": {"l": 80, "r": 24, "t": 60, "b": 64},
         "legend": {
             "orientation": "h",
             "y": 1.0,

@@ -278,7 +278,7 @@
         ticks: spec.levels.map((level, i) => [i / last, level]).filter((_, i) => i % every === 0) };
     }
 
-    const PAD = { left: 70, right: 70, top: 48, bottom: 16 };
+    const PAD = { left: 70, right: 70, top: 62, bottom: 16 };
     const acrossAt = (k, wide) => PAD.left + (k / Math.max(1, shownAxes.length - 1)) * (wide - PAD.left - PAD.right);
     const upAt = (t, high) => high - PAD.bottom - t * (high - PAD.top - PAD.bottom);
 
@@ -337,7 +337,7 @@
         pen.stroke();
         pen.fillStyle = INK;
         pen.font = "600 12px system-ui, 'Liberation Sans', Arial, sans-serif";
-        pen.fillText(spec.label, x, 16 + (k % 2) * 14, 150);
+        pen.fillText(spec.label, x, 16 + (k % 3) * 14, 150);
         scales[k].ticks.forEach(([t, value]) => tick(pen, x, upAt(t, high), brief(value, spec.label)));
         const range = brushes.get(k);
         if (range) {

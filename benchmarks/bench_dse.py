@@ -37,7 +37,7 @@ _BUDGETS = {
     "qmc": 4096,
     "tpe": 512,
     "gp": 48,
-}  # the last two take minutes
+}  # gp takes minutes
 _LARGE = """
 import json, resource, sys, time
 from benchmarks import bench_dse

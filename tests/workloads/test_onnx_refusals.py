@@ -32,9 +32,9 @@ def product(tmp_path: Path, shape: list[int | str] | None = None) -> Path:
 
 def test_free_dimensions_are_named(tmp_path: Path) -> None:
     file = product(tmp_path)
-    text = "FILE: dimension 'batch'; is free (used by x[0]): bind it with dims={'batch': ...}; free too: seq"
+    text = "FILE: dimension 'batch'; is free (used by x[0]): bind it, dims={'batch': 1} or --dim batch=1; free too: seq"
     assert refusal(file) == text
-    text = "FILE: dimension 'seq'; is free (used by x[1]): bind it with dims={'seq': ...}"
+    text = "FILE: dimension 'seq'; is free (used by x[1]): bind it, dims={'seq': 1} or --dim seq=1"
     assert refusal(file, dims={"batch": 2}) == text
     text = "dims: got 'sequence'; did you mean 'seq'? known: batch, seq"
     assert refusal(file, dims={"batch": 2, "seq": 3, "sequence": 3}) == text
@@ -50,7 +50,7 @@ def test_dimensions_that_are_sums_or_have_no_name(tmp_path: Path) -> None:
     model = onnx.load(file)
     model.graph.input[0].type.tensor_type.shape.dim[0].Clear()
     onnx.save(model, file)
-    text = "FILE: dimension 'x[0]'; is free (used by x[0]): bind it with dims={'x[0]': ...}"
+    text = "FILE: dimension 'x[0]'; is free (used by x[0]): bind it, dims={'x[0]': 1} or --dim x[0]=1"
     assert refusal(file) == text
     assert read_onnx(file, dims={"x[0]": 6}).ops[0].tokens == 6
 

@@ -87,7 +87,7 @@ def bind_inputs(where: str, infos: list[onnx.ValueInfoProto], dims: Mapping[str,
 def _refuse_free(where: str, free: Mapping[str, list[str]]) -> None:
     name, places = next(iter(free.items()))
     others = f"; free too: {', '.join(list(free)[1:])}" if len(free) > 1 else ""
-    text = f"is free (used by {', '.join(places)}): bind it with dims={{{name!r}: ...}}{others}"
+    text = f"is free (used by {', '.join(places)}): bind it, dims={{{name!r}: 1}} or --dim {name}=1{others}"
     raise ChipsmithError(f"{where}: dimension {name!r}", None, text)
 
 

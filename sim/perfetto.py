@@ -151,4 +151,4 @@ def _runs(
                 for name, amount in needs(op).items():
                     hidden[name] = hidden.get(name, 0.0) + amount * (window.count - 1)
             runs.append((window.first_end_s, window.end_s, hidden))
-    return runs
+    return [run for run in runs if _ns(run[1]) > _ns(run[0])]  # what takes no nanosecond has no width here

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sim.perfetto import trace_document, write_perfetto
@@ -150,6 +150,7 @@ def test_several_results_are_several_processes(tmp_path: Path) -> None:
     assert names == [(1, "tpu_v4: toy decode"), (2, "other: toy decode")]
 
 
+@example([(5e-324, "npu"), (1e-12, "vector"), (1e-9, "npu")])
 @given(st.lists(st.tuples(st.floats(0, 1e-5), st.sampled_from(["npu", "vector"])), min_size=1, max_size=20))
 def test_operators_back_to_back_never_overlap(lengths: list[tuple[float, str]]) -> None:
     now, ops = 0.0, []

@@ -11,6 +11,7 @@ from workloads.errors import ChipsmithError, nearest
 
 if TYPE_CHECKING:
     from workloads.batch import Batch
+    from workloads.configs import ModelConfig
     from workloads.precision import Precision
     from workloads.trace import Trace
 
@@ -27,10 +28,11 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch", type=int, default=1, metavar="N", help="requests (default 1)")
     group.add_argument("--context", type=int, default=1024, metavar="TOKENS", help=_CONTEXT_HELP)
     group.add_argument("--tp", type=int, default=1, metavar="RANKS", help="tensor parallel degree (default 1)")
-    group.add_argument("--weights", default="fp16", help="weight format, e.g. int8 or int4 (default fp16)")
-    group.add_argument("--activations", default="fp16", help="activation format (default fp16)")
-    group.add_argument("--kv", default="fp16", help="KV cache format (default fp16)")
-    group.add_argument("--group-size", type=int, default=0, metavar="N", help="weights per scale, 0 = none")
+    default = "default: as the model is published, else fp16"
+    group.add_argument("--weights", metavar="FORMAT", help=f"weight format, e.g. int8 or int4 ({default})")
+    group.add_argument("--activations", metavar="FORMAT", help=f"activation format ({default})")
+    group.add_argument("--kv", metavar="FORMAT", help=f"KV cache format ({default})")
+    group.add_argument("--group-size", type=int, metavar="N", help="weights per scale, 0 = none")
     add_transform_arguments(parser)
 
 
@@ -50,11 +52,16 @@ def add_transform_arguments(parser: argparse.ArgumentParser) -> None:
         "with --speculate: these layers draft")  # fmt: skip
 
 
-def precision_of(args: argparse.Namespace) -> Precision:
-    """The precision that the arguments name."""
+def precision_of(config: ModelConfig, args: argparse.Namespace) -> Precision | None:
+    """The formats that the arguments name, the others as published; None where the arguments name none.
+
+    Experts that are published in a format of their own keep it only where no format is named.
+    """
     from workloads.precision import Precision
 
-    return Precision(weights=args.weights, activations=args.activations, kv=args.kv, weight_group=args.group_size)
+    named = {"weights": args.weights, "activations": args.activations, "kv": args.kv, "weight_group": args.group_size}
+    given = {name: value for name, value in named.items() if value is not None}
+    return replace(config.precision or Precision(), **given) if given else None
 
 
 def batch_of(args: argparse.Namespace, phase: str | None = None) -> Batch:
@@ -91,7 +98,8 @@ def _built(model: str, args: argparse.Namespace, phase: str | None) -> Trace:
     from workloads.build import build_trace
     from workloads.configs import load_config
 
-    return build_trace(load_config(model), batch_of(args, phase), precision_of(args), args.tp)
+    config = load_config(model)
+    return build_trace(config, batch_of(args, phase), precision_of(config, args), args.tp)
 
 
 def transformed(trace: Trace, args: argparse.Namespace, phase: str | None = None) -> Trace:

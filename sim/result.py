@@ -77,7 +77,7 @@ class Result:
     Attributes:
         trace, chip, mapping, fidelity: the inputs; ``mapping`` replays to the same bits.
         ops: per-operator results in trace order.
-        latency_s: makespan. tokens: new tokens processed.
+        latency_s: makespan. tokens: new tokens, on average where drafts are verified.
         energy_j: total; energy_parts_j: by component (closed list, sums to the total).
         area_mm2: total of the modelled blocks; area_parts_mm2: by block.
         utilisation: MACs over the matrix engines' peak in the makespan.
@@ -93,7 +93,7 @@ class Result:
     fidelity: str
     ops: tuple[OpResult, ...]
     latency_s: float
-    tokens: int
+    tokens: float
     energy_j: float
     energy_parts_j: MappingABC[str, float]
     area_mm2: float

@@ -70,9 +70,10 @@ def simulate(trace: Trace, chip: Chip | str, mapping: str | Path | Mapping = "au
     )
 
 
-def new_tokens(trace: Trace) -> int:
-    """New tokens that a trace processes: as its builder says, else the tokens of its first operator."""
-    return int(str(trace.meta.get("tokens", trace.ops[0].tokens)))
+def new_tokens(trace: Trace) -> float:
+    """New tokens of a step: those it processes, or on average yields where it verifies drafted ones."""
+    tokens = trace.expected_tokens
+    return int(tokens) if tokens.is_integer() else tokens
 
 
 def refuse(evaluation: Evaluation) -> None:

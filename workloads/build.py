@@ -14,12 +14,11 @@ from functools import cache, lru_cache
 import workloads.families
 from workloads.batch import Batch
 from workloads.configs import ModelConfig, load_config
-from workloads.dtypes import format_bytes
 from workloads.errors import ChipsmithError, nearest
 from workloads.precision import Precision
 from workloads.routing import Routing
 from workloads.step import Options, Step
-from workloads.trace import SCHEMA_VERSION, Operator, Tensor, Trace
+from workloads.trace import SCHEMA_VERSION, Tensor, Trace
 
 Builder = Callable[[ModelConfig, Step], None]
 
@@ -115,7 +114,7 @@ def _meta(config: ModelConfig, batch: Batch, options: Options, trace: Trace) -> 
         "logits": options.logits,
         "parameters": _parameters(trace),
         "parameter_bytes": sum(t.bytes * count for t, count in _weights(trace)),
-        "kv_cache_bytes": sum(cached_bytes(op) * trace.blocks[op.block].count for op in trace.ops),
+        "kv_cache_bytes": sum(op.kv_cached_bytes * trace.blocks[op.block].count for op in trace.ops),
         "kv_bytes_per_token": _kv_bytes_per_token(config, replace(options, moe=Routing.uniform())),
     }
 
@@ -150,14 +149,3 @@ def kv_bytes_per_token(config: ModelConfig | str, kv: str = "bf16", tensor_paral
 def _kv_bytes_per_token(config: ModelConfig, options: Options) -> int:
     trace = _build(config, Batch.prefill([1]), options)
     return sum(op.kv_write_bytes * trace.blocks[op.block].count for op in trace.ops if op.kind == "attention")
-
-
-def cached_bytes(op: Operator) -> int:
-    """Bytes that one iteration of a row keeps between steps: KV cache (clipped to the window) or scan state."""
-    if op.kind == "scan":
-        return op.kv_write_bytes
-    if op.kind != "attention":
-        return 0
-    totals = ((s.context + s.new_tokens, s.multiplicity) for s in op.segments)
-    held = sum((min(total, op.window) if op.window else total) * count for total, count in totals)
-    return format_bytes(held * op.kv_width, op.kv, op.kv_group)

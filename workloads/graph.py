@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from workloads.dtypes import dtype, stored_bytes
+from workloads.dtypes import format_bytes
 from workloads.trace import Block, Operator, Tensor, Trace
 
 
@@ -26,6 +26,10 @@ class Graph:
         self.blocks.append(Block(name, count))
         self._prefix = f"{prefix}." if prefix else ""
 
+    def prefix(self, prefix: str) -> None:
+        """Put another prefix before the names of the rows that follow in the current block."""
+        self._prefix = f"{prefix}."
+
     def carry(self, written: int, read: int) -> None:
         """Let the current block's next iteration read ``written`` in the place of ``read``."""
         block = self.blocks[-1]
@@ -34,7 +38,7 @@ class Graph:
 
     def source(self, name: str, role: str, elements: int, form: str, group: int = 0) -> int:
         """A tensor that no operator writes: a weight, a cache, an input of the trace."""
-        size = stored_bytes(elements, dtype(form).bits, group)
+        size = format_bytes(elements, form, group)
         self.tensors.append(Tensor(self._prefix + name, role, elements, form, size))
         return len(self.tensors) - 1
 
@@ -70,4 +74,4 @@ class Graph:
 
 def _written(name: str, op: Operator, width: int, row: int) -> Tensor:
     elements = op.tokens * width
-    return Tensor(name, "activation", elements, op.out, stored_bytes(elements, dtype(op.out).bits), row)
+    return Tensor(name, "activation", elements, op.out, format_bytes(elements, op.out), row)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workloads.batch import is_decode
-from workloads.build import cached_bytes
 from workloads.errors import ChipsmithError
 from workloads.onnx_in.importer import Importer
 from workloads.onnx_in.nodes import Node, live
@@ -138,7 +137,7 @@ def _finish(imp: Importer, name: str, model: onnx.ModelProto, facts: Mapping[str
         "tokens": tokens,
         "parameters": sum(tensor.elements for tensor in weights),
         "parameter_bytes": sum(tensor.bytes for tensor in weights),
-        "kv_cache_bytes": sum(map(cached_bytes, ops)),
+        "kv_cache_bytes": sum(op.kv_cached_bytes for op in ops),
         "narrowed": dict(sorted(imp.narrowed.items())),
         **facts,
     }

@@ -6,30 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from workloads.batch import Batch
-from workloads.dtypes import format_bytes
 from workloads.errors import ChipsmithError, nearest
 from workloads.graph import Graph
 from workloads.precision import Precision
 from workloads.routing import Routing
-from workloads.trace import Operator, Segment, Tensor
+from workloads.trace import Operator, Segment
 
 LOGITS = ("last", "all", "none")
 MLA_FORMS = ("auto", "naive", "absorbed")
 Widths = Mapping[str, int]
-#: Row functions that engines do not know by name, and the one of equal or nearest higher cost that they do know.
-PRICED_AS = {
-    "gelu_mul": "silu_mul",
-    "relu2_mul": "silu_mul",
-    "relu2": "silu",
-    "scale": "mul",
-    "sigmoid": "silu",
-    "softcap": "silu",
-    "tanh": "silu",
-    "token_shift": "conv1d",
-    "wkv7": "ssd",
-    "wkv7_gate": "silu_mul",
-    "wkv7_prepare": "silu_mul",
-}
 
 
 @dataclass(frozen=True)
@@ -64,20 +49,6 @@ class Options:
         return (self.expert_weights, 0) if self.expert_weights else (form.weights, form.weight_group)
 
 
-class LayerGraph(Graph):
-    """A graph in which one block may hold several layers, and whose sources know formats with scales of their own."""
-
-    def source(self, name: str, role: str, elements: int, form: str, group: int = 0) -> int:
-        """A tensor that no operator writes: a weight, a cache, an input of the trace."""
-        size = format_bytes(elements, form, group)
-        self.tensors.append(Tensor(self._prefix + name, role, elements, form, size))
-        return len(self.tensors) - 1
-
-    def prefix(self, prefix: str) -> None:
-        """Put another prefix before the names of the rows that follow in the current block."""
-        self._prefix = f"{prefix}."
-
-
 class Step:
     """Appends rows with the formats, phase and weights that the options ask for.
 
@@ -91,7 +62,7 @@ class Step:
     def __init__(self, batch: Batch, options: Options) -> None:
         self.batch = batch
         self.options = options
-        self.graph = LayerGraph()
+        self.graph = Graph()
         self.tp = options.tensor_parallel
 
     def row(self, name: str, kind: str, segments: Sequence[Segment] | None = None) -> Operator:
@@ -115,7 +86,7 @@ class Step:
         """A row of a vector kind, whose parameters (gains, biases) stay at 16 bits or more."""
         row = self.row(name, kind, segments)
         form = self.options.precision.vectors
-        return replace(row, function=PRICED_AS.get(function, function), weight=form, weight_group=0)
+        return replace(row, function=function, weight=form, weight_group=0)
 
     def linear(
         self,

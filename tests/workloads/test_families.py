@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.lower import FUNCTIONS
+from sim.lower import lower
 from workloads.batch import Batch
 from workloads.build import build_trace
-from workloads.configs import load_config
+from workloads.configs import list_configs, load_config
 from workloads.layers.decoder import runs
 from workloads.precision import Precision
-from workloads.step import PRICED_AS
 
 # ---------------------------------------------------------------- layers of several kinds
 
@@ -148,9 +147,9 @@ def test_recurrence_of_rwkv_7() -> None:
     assert names[1] - names[0] == {"value_down_proj", "value_up_proj"}
 
 
-def test_functions_that_engines_know_keep_their_names() -> None:
-    assert set(PRICED_AS.values()) <= set(FUNCTIONS)
-    assert not set(PRICED_AS) & set(FUNCTIONS)  # one that they have learnt needs no stand-in any more
+def test_engines_know_every_function_of_every_shipped_model() -> None:
+    for name in list_configs():
+        lower(build_trace(name, Batch.decode(1, 16)))
 
 
 # ---------------------------------------------------------------- formats that models are published in

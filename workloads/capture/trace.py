@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from workloads.batch import Batch
-from workloads.build import cached_bytes
 from workloads.capture.emit import Emitter, warn_unknown
 from workloads.capture.flow import Flow
 from workloads.capture.fold import fold
@@ -198,7 +197,7 @@ def _meta(recording: Recording, batch: Batch, options: Options, trace: Trace, em
         "logits": options.logits,
         "parameters": sum(tensor.elements * count for tensor, count in parameters),
         "parameter_bytes": sum(tensor.bytes * count for tensor, count in parameters),
-        "kv_cache_bytes": sum(cached_bytes(op) * n for op, n in zip(trace.ops, counts, strict=True)),
+        "kv_cache_bytes": sum(op.kv_cached_bytes * n for op, n in zip(trace.ops, counts, strict=True)),
         "kv_bytes_per_token": written // batch.tokens,
         **({"attention_softcap": sorted(caps)} if caps else {}),
         **({"unknown_operators": dict(sorted(emitter.unknown.items()))} if emitter.unknown else {}),

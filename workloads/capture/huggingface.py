@@ -33,6 +33,7 @@ _NAME = "chipsmith"
 #: Keyword arguments of attention functions that don't change what is computed from which operands.
 _HARMLESS = ("position_ids", "cache_position", "position_embeddings", "cu_seq_lens_q", "cu_seq_lens_k")
 _SINKS = ("s_aux", "sinks")
+_MASKS = ("causal", "window", "full")
 #: A mask is told from a few rows of it: the first, the last, and some in between.
 _PROBES = 8
 
@@ -187,7 +188,7 @@ class RecordingCache(DynamicCache):
 def _registered(recorder: Recorder) -> Iterator[None]:
     """While it lasts, attention and masks with our name are recorded as one call each.
 
-    The registries keep what is set on an instance apart from their own functions, so the library stays as it is.
+    Masks are only asked for by names in the library-wide mapping, so that is where ours stands meanwhile.
     """
 
     def attention(module: Any, query: Any, key: Any, value: Any, mask: Any, **kwargs: Any) -> Any:
@@ -198,8 +199,7 @@ def _registered(recorder: Recorder) -> Iterator[None]:
 
     with ExitStack() as stack:
         for registry, function in ((ALL_ATTENTION_FUNCTIONS, attention), (ALL_MASK_ATTENTION_FUNCTIONS, masks)):
-            registry[_NAME] = function
-            stack.callback(registry.__delitem__, _NAME)
+            stack.enter_context(mock.patch.dict(registry._global_mapping, {_NAME: function}))
         yield
 
 
@@ -254,10 +254,11 @@ def _visible(where: str, module: Any, mask: Any, kwargs: Mapping[str, Any]) -> t
         causal = getattr(module, "is_causal", True) if causal is None else causal
         window = int(kwargs.get("sliding_window") or 0)
         return ("window" if window else "causal", window) if causal else ("full", 0)
-    known = getattr(mask, "visible_keys", None)
-    if known is None:
-        raise ChipsmithError(where, "a mask of its own", "legal: causal, sliding window or full masks")
-    return cast(tuple[str, int], known)
+    kind, size = getattr(mask, "visible_keys", ("a mask of its own", 0))
+    if kind not in _MASKS:
+        text = "legal: causal, sliding window or full masks; chunked and blockwise ones have no row in a trace"
+        raise ChipsmithError(f"{where}: mask", kind, text)
+    return kind, size
 
 
 def _mask(
@@ -278,9 +279,13 @@ def _mask(
     with recorder.paused():
         queries = _probes(q_length, int(q_offset))
         keys = torch.arange(int(kv_offset), int(kv_offset) + kv_length, device="cpu")
-        rows = [_seen(mask_function, query, keys) for query in queries]
         token = torch.empty((1, 1, 1, 1), dtype=torch.bool, device="meta")
-    token.visible_keys = _classified(queries, rows, kv_length, local_size)  # type: ignore[attr-defined]
+        try:
+            rows = [_seen(mask_function, query, keys) for query in queries]
+        except RuntimeError:  # the function holds tensors without values: what it hides can't be looked at
+            rows = [(q + 1, 0) for q in queries] if local_size and local_size >= kv_length else []
+    known = _classified(queries, rows, kv_length, local_size)
+    token.visible_keys = known  # type: ignore[attr-defined]  # a tensor may carry any attribute
     return token
 
 
@@ -299,16 +304,18 @@ def _seen(mask_function: Callable[..., Any], query: int, keys: torch.Tensor) -> 
 def _classified(
     queries: list[int], rows: list[tuple[int, int]], kv_length: int, local_size: int | None
 ) -> tuple[str, int]:
-    """Kind of a mask from how many keys the probed queries see, and from where."""
+    """Kind of a mask from how many keys the probed queries see, and from where; else a text that says what they see.
+
+    A model may make masks that none of its layers uses, so an unknown one is no error yet.
+    """
     window = local_size or 0
     if window and rows == [(min(q + 1, window), max(0, q + 1 - window)) for q in queries]:
         return "window", window
     if rows == [(q + 1, 0) for q in queries]:
         return "causal", 0
-    if all(row == (kv_length, 0) for row in rows):
+    if rows and all(row == (kv_length, 0) for row in rows):
         return "full", 0
-    text = "legal: causal, sliding window or full; chunked and blockwise masks have no row in a trace"
-    raise ChipsmithError("attention mask", f"queries {queries} see (keys, first key) {rows}", text)
+    return f"queries {queries} see (keys, first key) {rows}" if rows else f"chunks of {local_size} tokens", 0
 
 
 # ---------------------------------------------------------------- state-space kernels

@@ -111,8 +111,10 @@ RULES: tuple[Rule, ...] = (
     Rule("rmsnorm", "rmsnorm(silu_mul(x, y), W)", "norm", "rmsnorm"),  # gated norm of state-space mixers
     # Learned positions are gathered together with the tokens.
     Rule("embedding", "add(embedding(W, T), embedding(P, J))", "gather", "embedding"),
-    # Attention that a model spells out itself; A holds position biases known before the step.
+    # Attention that a model spells out itself; A (position biases) and M (masks) are
+    # known before the step.
     Rule("attention_of_parts", "bmm(_softmax(baddbmm(A, q, k)), v)", "attention", "softmax"),
+    Rule("attention_of_parts", "bmm(_softmax(add(baddbmm(A, q, k), M)), v)", "attention", "softmax"),
     Rule("attention_of_parts", "bmm(_softmax(mul(bmm(q, k))), v)", "attention", "softmax"),
     Rule("attention_of_parts", "bmm(_softmax(div(bmm(q, k))), v)", "attention", "softmax"),
     Rule("attention_of_parts", "bmm(_softmax(bmm(q, k)), v)", "attention", "softmax"),

@@ -79,6 +79,11 @@ def test_causal_attention_without_cache_and_with_window(tmp_path: Path) -> None:
     nodes = [node("Attention", "q k v", "y", is_causal=1, left_window_size=2)]
     op = attention(read_onnx(save(tmp_path, nodes, inputs, ["y"], opset=25)))
     assert op.macs == 2 * (1 + 2 + 3 * 4) * 16
+    nodes = [node("Attention", "q k v", "y", left_window_size=2, right_window_size=0)]
+    assert attention(read_onnx(save(tmp_path, nodes, inputs, ["y"], opset=25))) == op
+    nodes = [node("Attention", "q k v", "y", left_window_size=1, right_window_size=1)]
+    op = attention(read_onnx(save(tmp_path, nodes, inputs, ["y"], opset=25)))
+    assert (op.causal, op.macs) == (False, 2 * 6 * 3 * 16)  # edges are counted like the middle
 
 
 def test_a_cache_that_is_updated_outside(tmp_path: Path) -> None:

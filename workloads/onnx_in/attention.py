@@ -105,14 +105,22 @@ def onnx_attention(imp: Importer, node: Node) -> None:
     caches = [name for name in (node.input(4), node.input(5)) if name]
     past = imp.shape(caches[0])[2] if caches else 0
     outside = bool(node.input(6))  # the cache was updated before: K and V are all of it
-    causal = bool(node.number("is_causal"))
-    window = node.number("left_window_size", -1) + 1 if causal else 0
-    sizes = Heads(q[0], new, keys, past, heads, kv_heads, qk_dim, v_dim, causal, max(0, window), bool(caches))
+    causal, window = _mask(node)
+    sizes = Heads(q[0], new, keys, past, heads, kv_heads, qk_dim, v_dim, causal, window, bool(caches))
     if outside:
         sizes = replace(sizes, keys=new, past=max(0, keys - new), cached=True)
     mask = "" if causal and not node.input(3) else node.input(3)
     attend(imp, node, sizes, names, caches, [mask], node.output(0))
     _present(imp, node, names, caches)
+
+
+def _mask(node: Node) -> tuple[bool, int]:
+    """Causal or not, and the window: positions to the left and right that a query sees, itself included; 0 = all."""
+    left, right = node.number("left_window_size", -1), node.number("right_window_size", -1)
+    causal = bool(node.number("is_causal")) or right == 0
+    if left < 0 or (right < 0 and not causal):
+        return causal, 0
+    return causal, left + 1 if causal else left + right + 1
 
 
 def _present(imp: Importer, node: Node, names: Sequence[str], caches: Sequence[str]) -> None:

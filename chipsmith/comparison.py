@@ -68,7 +68,7 @@ class Quantity:
 _TOKENS: tuple[Phase, ...] = ("decode", "prefill")  # rates per token are those of decoding where it is simulated
 QUANTITIES = (
     Quantity("ttft_s", "TTFT ms", 1e3, "latency_s", ("prefill",), lambda r: r.latency_s),
-    Quantity("tpot_s", "TPOT ms", 1e3, "latency_s", ("decode",), lambda r: r.latency_s),
+    Quantity("tpot_s", "TPOT ms", 1e3, "latency_s", ("decode",), lambda r: r.latency_s * r.trace.steps_per_token),
     Quantity("tokens_per_s", "tokens/s", 1.0, "latency_s", _TOKENS, lambda r: r.tokens_per_s),
     Quantity("energy_per_token_j", "J/token", 1.0, "energy_j", _TOKENS, lambda r: r.energy_per_token_j),
     Quantity("area_mm2", "mm2", 1.0, "area_mm2", _TOKENS, lambda r: r.area_mm2),

@@ -41,18 +41,20 @@ class Measured:
     Attributes:
         prefill, decode: totals of one step, None where the workload lacks the phase.
         prompt_tokens: tokens of the prefill step, all requests.
-        decode_tokens: tokens that one decode step generates, all requests.
+        decode_tokens: tokens that one decode step yields on average, all requests.
         decode_steps: decode steps that the whole workload takes.
+        steps_per_token: decode steps that a request takes for one token on average.
     """
 
     prefill: Totals | None
     decode: Totals | None
-    prompt_tokens: int
-    decode_tokens: int
+    prompt_tokens: float
+    decode_tokens: float
     decode_steps: int
+    steps_per_token: float = 1.0
 
     @property
-    def token_step(self) -> tuple[Totals, int]:
+    def token_step(self) -> tuple[Totals, float]:
         """The step that rates per token refer to, and its tokens."""
         if self.decode is not None:
             return self.decode, self.decode_tokens
@@ -126,7 +128,7 @@ def _ttft(m: Measured) -> Floats:
 
 
 def _tpot(m: Measured) -> Floats:
-    return _present(m.decode).latency_s
+    return _present(m.decode).latency_s * m.steps_per_token
 
 
 def _latency(m: Measured) -> Floats:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from dse.constraints import Constraint, Floats, parse_constraint
 from dse.formats import FORMATS, PARTS, parse_formats
 from models.chip import Chip, ChipTable, get_field, load_chip
+from models.yaml_text import parse_yaml
 from workloads.errors import ChipsmithError, nearest
 
 Value = int | float | bool | str
@@ -267,13 +267,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             raise ChipsmithError("space", str(path), f"{nearest(str(path), list_spaces())}; or a YAML file")
         path = _shipped() / f"{path}.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(str(path), path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ChipsmithError(str(path), None, f"cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        raise ChipsmithError(f"{path}{line}", None, f"not valid YAML: {getattr(error, 'problem', error)}") from None
     keys = ("name", "description", "chip", "parameters", "constraints")
     if not isinstance(data, dict):
         raise ChipsmithError(str(path), None, f"a space is a mapping with the keys {', '.join(keys)}")

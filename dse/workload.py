@@ -95,9 +95,16 @@ class Workload:
         return computable(self.prefill is not None, self.decode is not None)
 
 
-def step_tokens(trace: Trace | None) -> int:
-    """Tokens of one step: the most that any operator takes (experts see each token several times, so not they)."""
-    return max((op.tokens for op in trace.ops if not op.per_segment_weights), default=0) if trace is not None else 0
+def step_tokens(trace: Trace | None) -> float:
+    """Tokens that one step yields: where drafts are verified those expected, else the most that any operator takes.
+
+    Experts see each token several times, so they don't count.
+    """
+    if trace is None:
+        return 0
+    if "expected_tokens" in trace.meta:
+        return trace.expected_tokens
+    return max((op.tokens for op in trace.ops if not op.per_segment_weights), default=0)
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ def measured(workload: Workload, prefill: object, decode: object) -> Measured:
         step_tokens(workload.prefill),
         step_tokens(workload.decode),
         workload.decode_steps,
+        workload.decode.steps_per_token if workload.decode is not None else 1.0,
     )
 
 

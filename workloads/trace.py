@@ -96,6 +96,13 @@ class Trace:
         """Tokens that one step yields on average: fewer than it processes where it verifies a draft."""
         return float(str(self.meta.get("expected_tokens", self.meta.get("tokens", self.ops[0].tokens))))
 
+    @property
+    def steps_per_token(self) -> float:
+        """Decode steps that a request takes for one token on average: fewer than 1 where drafts are verified."""
+        if "expected_tokens" not in self.meta:
+            return 1.0
+        return int(str(self.meta["requests"])) / self.expected_tokens
+
     def with_quantization(
         self,
         weights: str = "",

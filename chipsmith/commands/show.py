@@ -9,11 +9,11 @@ from typing import Any
 from chipsmith.output import emit, format_cell, table
 
 NAME = "show"
-HELP = "show a trace file (.parquet, .jsonl) or a chip (preset name or YAML file)"
+HELP = "show a trace file (.parquet, .jsonl, .et, .csv) or a chip (preset name or YAML file)"
 EXAMPLE = "chipsmith show tpu_v4"
 ORDER = 20
 
-_TRACE_ENDINGS = (".parquet", ".jsonl")
+_TRACE_ENDINGS = (".parquet", ".jsonl", ".et", ".csv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

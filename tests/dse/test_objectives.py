@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from dse.objectives import OBJECTIVES, Measured, computable, objective
-from dse.workload import Workload, step_tokens
+from dse.workload import Workload, measured, step_tokens
+from workloads.batch import Batch
+from workloads.build import build_trace
 from workloads.errors import ChipsmithError
 from workloads.trace import Operator, Segment, Trace
 
@@ -42,9 +44,9 @@ def test_each_objective_of_each_kind_of_workload(name: str, both: float, prefill
 
 
 def test_the_two_latencies_a_user_feels() -> None:
-    measured = Measured(PREFILL, DECODE, 1000, 16, 10)
-    assert value("ttft_s", measured) == 2.0
-    assert value("tpot_s", measured) == 0.05
+    found = Measured(PREFILL, DECODE, 1000, 16, 10)
+    assert value("ttft_s", found) == 2.0
+    assert value("tpot_s", found) == 0.05
 
 
 def test_only_throughput_is_maximised() -> None:
@@ -97,3 +99,13 @@ def test_tokens_that_several_experts_see_count_once() -> None:
         Operator("e", "gemm", 0, (Segment(4, 0, 4),), k=1, n=1, per_segment_weights=True),
     )
     assert step_tokens(Trace("t", ops)) == 8
+
+
+def test_verified_drafts_shorten_the_time_per_token_by_what_a_step_yields() -> None:
+    plain = build_trace("gpt2", Batch.decode(4, 100))
+    drafted = plain.with_speculation(3, 0.5)  # 1 + 0.5 + 0.25 + 0.125 tokens a request
+    workload = Workload(decode=drafted)
+    found = measured(workload, None, DECODE)
+    assert found.decode_tokens == 4 * 1.875
+    assert value("tpot_s", found) == pytest.approx(float(DECODE.latency_s[0]) / 1.875, rel=1e-12)
+    assert measured(Workload(decode=plain), None, DECODE).steps_per_token == 1.0

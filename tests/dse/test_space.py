@@ -213,7 +213,7 @@ def test_a_chip_given_beside_the_file_wins(tmp_path: Path, chip: Chip) -> None:
         ("- 1", "; a space is a mapping with the keys name, description, chip, parameters, constraints"),
         ("chip: tpu_v4\nparameter: {}", ": parameter; unknown field; did you mean 'parameters'? "
          "known: chip, constraints, description, name, parameters"),
-        ("a: [1", ":1; not valid YAML: expected ',' or ']', but got '<stream end>'"),
+        ("a: [1", ":2: not valid YAML; did not find expected ',' or ']'"),
         ("chip: tpu_v4\n", None),
     ],
 )  # fmt: skip

@@ -113,8 +113,8 @@ def fuse(flow: Flow, rules: Sequence[Rule] = RULES, regions: Sequence[Region] = 
                 _grow(flow, region, position)
     for rule in rules:
         term = parse(rule.pattern)
-        for position, node in sorted(flow.nodes.items()):
-            if node.op == term.name and position in flow.nodes:
+        for position in sorted(position for position, node in flow.nodes.items() if node.op == term.name):
+            if position in flow.nodes:
                 _apply(flow, rule, term, position)
     _merge_neighbours(flow)
 

@@ -51,10 +51,14 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
     """Usage, then a table for each group of arguments."""
     yield f"```text\n{_usage(parser)}\n```"
     for group in parser._action_groups:
-        rows = [_row(action) for action in group._group_actions if not isinstance(action, argparse._HelpAction)]
+        rows = [_row(action) for action in group._group_actions if _is_shown(action)]
         if rows:
             title = (group.title or "arguments").replace("positional arguments", "arguments")
             yield f"| {title} | |\n|---|---|\n" + "\n".join(rows)
+
+
+def _is_shown(action: argparse.Action) -> bool:
+    return action.help != argparse.SUPPRESS and not isinstance(action, argparse._HelpAction)
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:

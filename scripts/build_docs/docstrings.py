@@ -6,21 +6,9 @@ The docstrings are written to be read in an editor; this is what a web page need
 from __future__ import annotations
 
 import re
-from typing import Any
-
-from griffe import Extension, Object
 
 _ROLE = re.compile(r":(?:py:)?(?:func|class|meth|data|mod|attr):`(~?)([^`]+)`")
 _RULE = re.compile(r"^(=+)( +=+)+$")
-
-
-class Readable(Extension):
-    """Rewrites the docstring of every object before it is parsed."""
-
-    def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Called for each module, class, function and attribute."""
-        if obj.docstring is not None:
-            obj.docstring.value = readable(obj.docstring.value)
 
 
 def readable(text: str) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 _CAPTION = re.compile(r"\*\*Figure (\d+[a-z]?)\.\*\*\s*(.+)", re.DOTALL)
 _INTRO = """# Gallery
 
-Every picture is data first: a pure, tested function computes what is shown, the drawing is thin. `chipsmith run
---figures`, `explore --figure`, `study compare --figure` and the notebooks draw these.
+Every picture is data first: a pure, tested function computes what is shown, the drawing is thin. The commands draw
+them (`run`, `compare`, `explore`, `study`), and so do the notebooks.
 
 ## From the demo
 

@@ -1,0 +1,1 @@
+"""DRAM standards, address mappings and controller policies as typed, frozen data."""

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from models.chip import load_chip
+from sim.simulate import simulate
 from workloads.batch import Batch
 from workloads.build import build_trace
-from workloads.capture.emit import Emitter
+from workloads.capture.emit import emit_rows
+from workloads.capture.emitter import Emitter
 from workloads.capture.flow import Flow
 from workloads.capture.match import fuse
 from workloads.capture.recording import Call, Recording, Value, read_recording, write_recording
@@ -113,11 +116,18 @@ def test_folding_keeps_every_sum(name: str) -> None:
     flow = Flow(recording)
     fuse(flow)
     emitter = Emitter(flow, Step(batch_of(recording), Options(mla="naive")))
-    emitter.run()
+    emit_rows(emitter)
     unrolled = emitter.step.graph.finish("unrolled", {}).check()
     folded = trace_of(recording, mla="naive")
     assert len(folded.ops) < len(unrolled.ops)
     assert diff(unrolled, folded).worst()[2] == 0.0
+
+
+@pytest.mark.parametrize("name", [name for name in STORED if name.endswith("decode")])
+def test_captured_traces_take_as_long_as_built_ones(name: str) -> None:
+    chip = load_chip("tpu_v4").with_fields({"memories.dram.capacity_bytes": 2**40})
+    times = [simulate(trace, chip, fidelity="bound").latency_s for trace in (captured_as(name), built_as(name))]
+    assert times[0] == pytest.approx(times[1], rel=0.01)
 
 
 # ---------------------------------------------------------------- options

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from workloads.capture import names
-from workloads.capture.emit import Emitter, behind, cached_width
+from workloads.capture.emit import behind, cached_width
+from workloads.capture.emitter import Emitter
 from workloads.capture.flow import Node
 from workloads.layers import latent
 

@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from workloads.batch import Batch
-from workloads.capture.emit import Emitter, warn_unknown
+from workloads.capture.emit import emit_rows, warn_unknown
+from workloads.capture.emitter import Emitter
 from workloads.capture.flow import Flow
 from workloads.capture.fold import fold
 from workloads.capture.latent import absorb
@@ -138,7 +139,7 @@ def trace_of(
         apply_rules(flow, RULES if "rows" in recording.meta else _RULES_WITHOUT_REQUESTS)
     emitter = Emitter(flow, Step(batch, options), "config" in recording.meta)
     absorb(emitter)
-    emitter.run()
+    emit_rows(emitter)
     if not emitter.locals:
         raise ChipsmithError(recording.name, None, "no operator that does work was recorded")
     warn_unknown(emitter.unknown)

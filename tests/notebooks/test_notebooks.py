@@ -1,12 +1,9 @@
-"""Runs the notebooks in fresh kernels and holds their key numbers; pictures are not compared."""
+"""The stored notebooks as files, and the first study run in a fresh kernel; pictures are not compared."""
 
 from __future__ import annotations
 
 import ast
 import json
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +11,16 @@ import pytest
 
 from rtl.tools import find_iverilog
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts" / "build_notebooks"
-BUILDER: dict[str, Any] = runpy.run_path(str(SCRIPT))
-SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+from .running import BUILDER, NOTEBOOKS, ROOT, flat, run_notebook, stored_results
+
+SOURCES = sorted(NOTEBOOKS.glob("*.py"))
 pytestmark = [pytest.mark.notebook, pytest.mark.timeout(600)]
-
-
-def results_of(path: Path) -> dict[str, Any]:
-    """What the last cell printed."""
-    last = json.loads(path.read_text(encoding="utf-8"))["cells"][-1]
-    found: dict[str, Any] = json.loads("".join(last["outputs"][0]["text"]))
-    return found
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Results of the first study, run now."""
-    folder = tmp_path_factory.mktemp("notebooks")
-    command = [sys.executable, str(SCRIPT), "01_first_study", "--into", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return results_of(folder / "01_first_study.ipynb")
+    return run_notebook("01_first_study", tmp_path_factory.mktemp("notebooks"))
 
 
 # The files
@@ -43,7 +28,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_notebook_has_its_source() -> None:
     assert SOURCES
-    assert [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))] == [path.stem for path in SOURCES]
+    assert [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))] == [path.stem for path in SOURCES]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -81,23 +66,10 @@ def test_every_code_cell_parses_on_its_own(source: Path) -> None:
 
 
 def test_the_stored_results_are_those_of_this_version(first: dict[str, Any]) -> None:
-    stored = results_of(ROOT / "notebooks" / "01_first_study.ipynb")
+    stored = stored_results("01_first_study")
     if find_iverilog() is None:
         stored["rtl"], first = {}, {**first, "rtl": {}}
     assert flat(first) == pytest.approx(flat(stored), rel=1e-6), "the numbers changed: run scripts/build_notebooks"
-
-
-def flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Numbers by path; texts become whether they are there, so that they compare exactly."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{path}{name}.")
-        elif isinstance(value, str):
-            found[f"{path}{name}={value}"] = 1
-        else:
-            found[f"{path}{name}"] = value
-    return found
 
 
 def test_the_workload_is_that_of_the_log(first: dict[str, Any]) -> None:

@@ -88,9 +88,16 @@ def test_docstrings_become_markdown() -> None:
         "As `pass_cycles`, see `Workload`."
     )
     assert docstrings.readable("Time::\n\n    T = 1") == "Time:\n\n    T = 1"
-    assert docstrings.readable("a\n\n==== ====\nx    y\n==== ====\n1    2\n==== ====\n\nb") == (
-        "a\n\n```text\n==== ====\nx    y\n==== ====\n1    2\n==== ====\n```\n\nb"
-    )
+    table = "a\n\n==== ====\nx    y\n==== ====\n1    2\n     3\n|    4\n==== ====\n\nb"
+    assert docstrings.readable(table).strip() == "a\n\n| x | y |\n|---|---|\n| 1 | 2 3 |\n| \\| | 4 |\n\nb"
+
+
+def test_fields_that_share_a_line_get_one_each() -> None:
+    text = "T.\n\nArgs:\n    m, k: sizes,\n        whole.\n    n: other.\n\nReturns:\n    a, b: no field."
+    assert docstrings.readable(text).splitlines()[2:9] == [
+        "Args:", "    m: sizes,", "        whole.", "    k: sizes,", "        whole.", "    n: other.", "",
+    ]  # fmt: skip
+    assert docstrings.readable("In words\n    m, k: stays.").splitlines()[1] == "    m, k: stays."
 
 
 # ---------------------------------------------------------------- gallery

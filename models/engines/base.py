@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from workloads.dtypes import DTYPES
 from workloads.errors import nearest
 
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+
+
+_LARGEST = 2**53  # whole numbers up to here are exact in floating point as well
 
 
 class Spec(BaseModel):
@@ -26,6 +29,14 @@ class Spec(BaseModel):
         if not isinstance(data, Mapping):
             return data
         return {name: _as_meant(value) if cls._is_number(name) else value for name, value in data.items()}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _countable(cls, value: Any) -> Any:
+        """Refuse whole numbers that kernels could not count with."""
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise ValueError("must be at most 2**53")
+        return value
 
     @classmethod
     def _is_number(cls, name: Any) -> bool:

@@ -84,6 +84,7 @@ def test_number_with_exponent_is_a_number_in_yaml(tmp_path: Path, tpu: Chip) -> 
     [
         ("engines.npu.rows", 0, "must be at least 1"),
         ("engines.npu.rows", 5000, "must be at most 4096"),
+        ("engines.npu.weight_reuse_rows", 10**25, "must be at most 2**53"),
         ("engines.npu.rows", 2.5, "must be a whole number"),
         ("engines.npu.rows", "many", "must be a whole number"),
         ("engines.npu.clock_hz", float("nan"), "must be a finite number"),

@@ -39,6 +39,7 @@ from sim.memory.fields import (
     P_READ_ENTRIES,
     P_REF_INTERVAL,
     P_REFRESH,
+    P_STEP,
     P_WRITE_ENTRIES,
     PCS,
     PRE,
@@ -48,6 +49,7 @@ from sim.memory.fields import (
     T_ACT,
     T_PRE,
     T_RD,
+    T_WR,
     WR,
 )
 from sim.memory.inline import inlined
@@ -226,14 +228,40 @@ def refresh_command(c: Ints, x: Ints, tick: int) -> None:
 
 
 @kernel
-def turn_tick(c: Ints, x: Ints, queue: Ints, length: Ints, tick: int) -> None:
-    """The commands of a clock."""
+def turn_tick(c: Ints, x: Ints, queue: Ints, length: Ints, tick: int) -> bool:
+    """The commands of a clock; False where there was none."""
     if x[X_REFRESHES] > 0:
         refresh_command(c, x, tick)
-        return
+        return True
     first = in_turn(c, x, queue, length, 1, 1, tick)
     if first > 0 and c[P_DUAL] == 1:
         in_turn(c, x, queue, length, 1 if first == 1 else 0, 1 if first == 2 else 0, tick)
+    return first > 0
+
+
+@inlined
+def sooner(best: int, tick: int, when: int) -> int:
+    """The earlier of two times, if the second one is still to come."""
+    return when if tick < when < best else best
+
+
+@kernel
+def next_event(c: Ints, x: Ints, length: Ints, tick: int) -> int:
+    """Next tick at which a command may become ready by the passing of time alone."""
+    if c[P_STEP] == 1 or x[X_REFRESHES] > 0:
+        return tick + 1
+    best = FAR
+    for b in range(length.shape[0]):
+        if length[b] == 0:
+            continue
+        pc = c[B_PC + b]
+        if c[B_ROW + b] < 0:
+            best = sooner(best, tick, max(c[T_ACT + b], c[G_ACT + pc]))
+        else:
+            best = sooner(best, tick, max(c[T_PRE + b], c[G_PRE + pc]))
+            best = sooner(best, tick, max(c[T_RD + b], c[G_RD + pc]))
+            best = sooner(best, tick, max(c[T_WR + b], c[G_RD + PCS + pc]))
+    return best
 
 
 @kernel
@@ -256,11 +284,17 @@ def run_bank_queues(p: Ints, where: Ints, rows: Ints, writes: Ints, arrival: Int
         if tick == due:
             x[X_REFRESHES] += 1
             due += p[P_REF_INTERVAL]
-        turn_tick(c, x, queue, length, tick)
-        forward(c, x, pool, waiting, queue, length)
+        sent = turn_tick(c, x, queue, length, tick)
+        moved = forward(c, x, pool, waiting, queue, length)
         if x[X_NEXT] == where.shape[0] and waiting[0] == 0 and _reads_left(queue, length) == 0:
             break
-        tick += 1
+        if sent or moved:
+            tick += 1
+        else:
+            after = min(next_event(c, x, length, tick), due)
+            if arrival.shape[0] > 0 and x[X_NEXT] < where.shape[0] and arrival[x[X_NEXT]] > tick:
+                after = min(after, arrival[x[X_NEXT]])
+            tick = after
     for pc in range(p[P_PSEUDO]):
         if c[O_OPEN + pc] == 0:
             c[N_CLOSED] += max(0, c[C_DONE] - c[O_SINCE + pc])

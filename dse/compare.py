@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.formats import FORMATS
 from dse.ledger import Numbers
 from dse.objectives import Floats, Objective
 from dse.pareto import hypervolume, non_dominated, reference_of
 from dse.results import StudyResults
 from dse.space import Value
+from dse.variants import READERS
 from models.chip import Chip, get_field
 from workloads.errors import ChipsmithError, nearest
 
@@ -183,7 +183,7 @@ def _all_paths(study: StudyResults) -> list[str]:
 def _same_chip(a: Chip, b: Chip, but: Sequence[str]) -> bool:
     """Whether two base chips are equal but for the fields that the studies vary."""
     try:
-        return a.with_fields({path: get_field(b, path) for path in but if path != FORMATS}) == b
+        return a.with_fields({path: get_field(b, path) for path in but if path not in READERS}) == b
     except ChipsmithError:
         return False
 
@@ -196,7 +196,7 @@ def _designs(study: StudyResults, numbers: Numbers, paths: Sequence[str]) -> lis
 
 
 def _held(chip: Chip, path: str) -> Value:
-    value: Value = "" if path == FORMATS else get_field(chip, path)  # formats that nobody varies: those of the trace
+    value: Value = "" if path in READERS else get_field(chip, path)  # what nobody varies is as the trace has it
     return value
 
 

@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dse.formats import FORMATS
 from dse.objectives import Objective, objective
 from dse.quality import METRICS
 from dse.space import Parameter
+from dse.variants import varying
 from workloads.errors import ChipsmithError
 
 KEY = "_description"  # of the manifest; the leading underscore: it need not match when a study is resumed
@@ -59,9 +59,7 @@ class Description:
         """What every reader of a figure must know, ``""`` if nothing."""
         if not self.unjudged:
             return ""
-        names = ["number formats" if path == FORMATS else path.rpartition(".")[2] for path in self.unjudged]
-        verb = "varies" if len(names) == 1 and self.unjudged[0] != FORMATS else "vary"
-        return f"not at equal model quality: {', '.join(names)} {verb} and accuracy was not judged"
+        return f"not at equal model quality: {varying(self.unjudged)} and accuracy was not judged"
 
     def to_json(self) -> str:
         """One line of JSON."""

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from dse.constraints import Constraint, parse_constraint
 from dse.description import KEY, Description
-from dse.formats import parse_formats
 from dse.objectives import OBJECTIVES, Floats, Objective, objective
 from dse.quality import METRICS, QualityTable, check_iso_quality
 from dse.space import Index, Space, field_lookup, total_violation
+from dse.variants import AS_GIVEN, Variant
 from dse.workload import (
     Evaluator,
     Outcomes,
@@ -121,13 +121,12 @@ class Plan:
         return self.judge(index, values, status, reasons)
 
     def _simulate(self, index: Index) -> tuple[Floats, NDArray[np.int16], list[str]]:
-        formats = self.space.formats(index)
+        variants = self.space.variants(index)
         values = np.full((len(index), len(self.workload.objectives)), np.nan)
         status = np.zeros(len(index), dtype=np.int16)
         reasons = [""] * len(index)
-        for text in [None] if formats is None else sorted(set(formats.tolist())):
-            rows = np.arange(len(index)) if formats is None else np.flatnonzero(formats == text)
-            values[rows], status[rows], texts = self._simulate_work(index[rows], self.work(text))
+        for variant, rows in _grouped(variants).items():
+            values[rows], status[rows], texts = self._simulate_work(index[rows], self.work(variant))
             for row, reason in zip(rows, texts, strict=True):
                 reasons[row] = reason
         if self.quality is not None:
@@ -141,17 +140,15 @@ class Plan:
         status, reasons = joint_status(phases, len(index))
         return objective_values(work.objectives, measured(work, *phases)), status, reasons
 
-    def work(self, formats: str | None) -> Workload:
-        """The workload in the formats of a design, made once; None: as it was given."""
-        if formats is None:
-            return self.workload
-        if formats not in self._works:
-            self._works[formats] = self.workload.in_formats(parse_formats(formats))
-        return self._works[formats]
+    def work(self, variant: Variant) -> Workload:
+        """The workload as a design wants it, made once."""
+        if variant not in self._works:
+            self._works[variant] = self.workload.varied(variant)
+        return self._works[variant]
 
     @cached_property
-    def _works(self) -> dict[str, Workload]:
-        return {}
+    def _works(self) -> dict[Variant, Workload]:
+        return {AS_GIVEN: self.workload}
 
     def _structural_violation(self, index: Index) -> Floats:
         return total_violation(self.structural, field_lookup(self.space.decode(index)), len(index))
@@ -215,6 +212,14 @@ class Plan:
             "_chipsmith_version": _version("chipsmith"),
             "_numpy_version": np.__version__,
         }
+
+
+def _grouped(variants: Sequence[Variant]) -> dict[Variant, NDArray[np.int64]]:
+    """Rows of each variant, variants in their own order."""
+    rows: dict[Variant, list[int]] = {variant: [] for variant in sorted(set(variants))}
+    for row, variant in enumerate(variants):
+        rows[variant].append(row)
+    return {variant: np.asarray(found, dtype=np.int64) for variant, found in rows.items()}
 
 
 def make_plan(

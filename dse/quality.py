@@ -1,9 +1,9 @@
-"""The quality table: what accuracy a combination of number formats costs, with its source.
+"""The quality table: what accuracy a combination of number formats or a sparsity costs, with its source.
 
-A CSV file: one column a varied field path (``workload.formats``, or fields of the chip), one column ``perplexity`` (to
-be minimised) or ``accuracy`` (to be maximised), one column ``source``. A space that varies formats or sparsity compares
-designs of unequal quality; the table makes quality an objective or a constraint of the study. Tables of published
-numbers are in dse/quality_tables; a value is comparable within its table only.
+A CSV file: one column a varied field path (``workload.formats``, ``workload.sparsity``, or fields of the chip), one
+column ``perplexity`` (to be minimised) or ``accuracy`` (to be maximised), one column ``source``. A space that varies
+formats or sparsity compares designs of unequal quality; the table makes quality an objective or a constraint of the
+study. Tables of published numbers are in dse/quality_tables; a value is comparable within its table only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dse.formats import FORMATS
 from dse.objectives import Floats, Objective
 from dse.space import Index, Space
+from dse.variants import READERS
 from workloads.errors import ChipsmithError, nearest
 
 METRICS: Mapping[str, Objective] = {
@@ -73,12 +73,11 @@ class QualityTable:
 
     def _keys(self, space: Space, index: Index) -> list[tuple[str, ...]]:
         """Configuration of each design."""
-        table, formats = space.decode(index), space.formats(index)
-        columns = []
+        table, work = space.decode(index), space.work_columns(index)
         for path in self.paths:
-            if path == FORMATS and formats is None:
+            if path in READERS and path not in work:
                 raise ChipsmithError("quality table", None, f"has a column {path}, which the space does not vary")
-            columns.append(formats if path == FORMATS and formats is not None else table.column(path))
+        columns = [work[path] if path in work else table.column(path) for path in self.paths]
         return list(zip(*([str(value) for value in column.tolist()] for column in columns), strict=True))
 
     def _reachable(self, space: Space) -> list[tuple[str, ...]]:

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from dse.constraints import Constraint, Floats, parse_constraint
 from dse.formats import FORMATS, PARTS, parse_formats
+from dse.sparsity import SPARSITY
+from dse.variants import AS_GIVEN, READERS, Variant
 from models.chip import Chip, ChipTable, get_field, load_chip
 from models.yaml_text import parse_yaml
 from workloads.errors import ChipsmithError, nearest
@@ -72,7 +74,7 @@ class Parameter:
 
 def is_precision(path: str) -> bool:
     """Whether a field decides how exact the arithmetic is: a number format, its bits or a sparsity."""
-    return path == FORMATS or _PRECISION.search(path.rpartition(".")[2]) is not None
+    return path in READERS or _PRECISION.search(path.rpartition(".")[2]) is not None
 
 
 class Space:
@@ -81,8 +83,8 @@ class Space:
     Args:
         base: the chip, or the name of a preset; fields that are no parameter keep its values.
         parameters: field path to ``[v, ...]``, ``{"values": [...]}``, ``{"range": {low, high, step}}``,
-            ``{"log2": {low, high}}`` (both ends are powers of two) or ``{"same_as": path}``. ``workload.formats``
-            varies the number formats of the workload (dse/formats.py).
+            ``{"log2": {low, high}}`` (both ends are powers of two) or ``{"same_as": path}``. ``workload.formats`` and
+            ``workload.sparsity`` vary the workload (dse/formats.py, dse/sparsity.py).
         constraints: comparisons (see dse/constraints.py); those over fields alone are checked before a design is
             simulated, the others after.
         name: for tables and figures.
@@ -175,16 +177,24 @@ class Space:
             path: np.asarray(p.values_of(path))[index[:, j]]
             for j, p in enumerate(self.parameters)
             for path in p.paths
-            if path != FORMATS
+            if path not in READERS
         }
         return ChipTable(self.base, columns, n=len(index))
 
-    def formats(self, index: Index) -> NDArray[Any] | None:
-        """Number formats of the workload per design, None where the space does not vary them."""
-        for j, parameter in enumerate(self.parameters):
-            if parameter.path == FORMATS:
-                return parameter.array[index[:, j]]
-        return None
+    def work_columns(self, index: Index) -> dict[str, NDArray[Any]]:
+        """What the space varies of the workload: path to one value a design, in the order they are applied."""
+        columns = {path: j for j, path in enumerate(self.paths)}
+        return {
+            path: self.parameters[columns[path]].array[index[:, columns[path]]] for path in READERS if path in columns
+        }
+
+    def variants(self, index: Index) -> list[Variant]:
+        """The workload of each design: its values of :meth:`work_columns`."""
+        columns = self.work_columns(index)
+        if not columns:
+            return [AS_GIVEN] * len(index)
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return [tuple(zip(columns, row, strict=True)) for row in rows]
 
     def encode(self, table: ChipTable) -> Index:
         """Index rows of chips, the inverse of :meth:`decode`.
@@ -213,7 +223,7 @@ class Space:
 
 def fields_of(design: Mapping[str, Value]) -> dict[str, Value]:
     """Of a design, what belongs to the chip."""
-    return {path: value for path, value in design.items() if path != FORMATS}
+    return {path: value for path, value in design.items() if path not in READERS}
 
 
 def field_lookup(table: ChipTable) -> Callable[[str], NDArray[Any]]:
@@ -308,7 +318,7 @@ def _with_followers(base: Chip, path: str, raw: list[Any], followers: Sequence[t
     """A parameter and the fields that follow it."""
     same = tuple(follower for follower, form in followers if form == "same_as")
     for follower, form in followers:
-        if (form == "same_as") == (path == FORMATS):
+        if path == SPARSITY or (form == "same_as") == (path == FORMATS):
             legal = f"{', '.join(PARTS)} go with {FORMATS}, same_as with fields of the chip"
             raise ChipsmithError(f"parameters.{follower}.{form}", path, legal)
     parameter = _parameter(base, path, raw, same)
@@ -323,7 +333,7 @@ def _with_followers(base: Chip, path: str, raw: list[Any], followers: Sequence[t
 
 
 def _check_leaf(base: Chip, path: str) -> None:
-    if path == FORMATS:
+    if path in READERS:
         return
     if not isinstance(path, str):
         raise ChipsmithError("parameters", path, "a parameter is named by its field path, e.g. engines.npu.rows")
@@ -395,16 +405,16 @@ def _parameter(base: Chip, path: str, raw: list[Any], linked: tuple[str, ...]) -
     for value in raw:
         if not isinstance(value, (int, float, str)):
             raise ChipsmithError(where, value, "a value is one number or name")
-    values = _formats_held(where, raw) if path == FORMATS else _as_held(base, (path, *linked), raw)
+    values = _variants_held(where, path, raw) if path in READERS else _as_held(base, (path, *linked), raw)
     if len(set(values)) != len(values):
         twice = next(v for v in values if values.count(v) > 1)
         raise ChipsmithError(where, twice, "each value once")
     return Parameter(path, tuple(values), linked)
 
 
-def _formats_held(where: str, raw: list[Any]) -> list[Value]:
+def _variants_held(where: str, path: str, raw: list[Any]) -> list[Value]:
     for value in raw:
-        parse_formats(value, where)
+        READERS[path](value, where)
     return list(raw)
 
 

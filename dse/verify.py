@@ -108,8 +108,7 @@ def _difference(plan: Plan, run: Simulator, row: NDArray[np.int64], searched: Fl
 
 
 def _alone(plan: Plan, run: Simulator, row: NDArray[np.int64]) -> Floats:
-    formats = plan.space.formats(row[None, :])
-    work, chip = plan.work(None if formats is None else str(formats[0])), plan.space.chip(row)
+    work, chip = plan.work(plan.space.variants(row[None, :])[0]), plan.space.chip(row)
     phases = [
         _as_arrays(run(trace, chip, mapping=plan.mapping, fidelity=plan.fidelity)) if trace is not None else None
         for trace in (work.prefill, work.decode)

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.formats import Formats
 from dse.objectives import Floats, Measured, Objective, computable
+from dse.variants import Variant, varied
 from models.chip import ChipTable
 from workloads.errors import ChipsmithError
 from workloads.trace import Trace
@@ -78,9 +78,9 @@ class Workload:
         decoding = any(op.phase == "decode" for op in work.ops)
         return cls(decode=work) if decoding else cls(prefill=work)
 
-    def in_formats(self, formats: Formats) -> Workload:
-        """The same work in other number formats."""
-        prefill, decode = (None if t is None else formats.of(t) for t in (self.prefill, self.decode))
+    def varied(self, variant: Variant) -> Workload:
+        """The same work in other number formats, or with other sparsity."""
+        prefill, decode = (None if t is None else varied(t, variant) for t in (self.prefill, self.decode))
         return Workload(prefill, decode, self.decode_steps)
 
     @cached_property

@@ -8,6 +8,9 @@ import yaml
 
 from workloads.errors import ChipsmithError
 
+_TEXT = "tag:yaml.org,2002:str"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C loader is optional
     """Safe loader that refuses a key given twice (YAML would keep the last)."""
@@ -21,6 +24,11 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: tuple[bool, bool]) -> str:
+        """What a value is; ``2:4`` is text, as in YAML 1.2 and not the 124 seconds of YAML 1.1."""
+        tag = str(super().resolve(kind, value, implicit))
+        return _TEXT if tag in _NUMBERS and value is not None and ":" in value else tag
 
 
 _DEEPEST = 100  # the library recurses for every level, and a deep enough file would end the process

@@ -42,11 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_space_arguments(parser: argparse.ArgumentParser) -> None:
     """The space, the chip that it varies, and how formats of unequal accuracy are judged."""
-    parser.add_argument("space", metavar="SPACE", help="the parameters that vary: npu, edge, memory, formats, or a YAML file")
+    parser.add_argument("space", metavar="SPACE", help="the parameters that vary: npu, edge, memory, formats, "
+                        "sparsity, or a YAML file")  # fmt: skip
     parser.add_argument("--chip", help="preset or chip file, instead of the one that the space names")
     parser.add_argument("--quality", metavar="TABLE", help="quality table: a shipped one's name, or FILE.csv (number "
-                        "formats to perplexity or accuracy, with source)")  # fmt: skip
-    parser.add_argument("--iso-quality", default="required", help="none: compare formats without judging accuracy")
+                        "formats or sparsity to perplexity or accuracy, with source)")  # fmt: skip
+    parser.add_argument("--iso-quality", default="required",
+                        help="none: compare formats and sparsity without judging accuracy")  # fmt: skip
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
@@ -271,6 +273,7 @@ def summary(study: Study, verification: Verification, tie_pct: float | None) -> 
         "contenders": len(study.contenders(intervals)),
         "largest_difference": verification.largest_difference,
         "unchecked_quality": study.plan.unchecked_quality,
+        "unjudged": study.plan.description.warning,
         "front": front.to_dict("records"),
     }
 
@@ -315,7 +318,7 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
         f"ties          {tie_text(found)}",
     ]
     if found["unchecked_quality"]:
-        lines.append("quality       NOT CHECKED: number formats vary and accuracy was not judged (--iso-quality none)")
+        lines.append(f"quality       NOT CHECKED: {found['unjudged']} (--iso-quality none)")
     return lines
 
 

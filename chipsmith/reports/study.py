@@ -72,8 +72,8 @@ def _facts(study: Study, verification: Verification | None) -> Facts:
         facts.append(Fact("largest difference", f"{largest:g}", state))
         facts.append(Fact("hypervolume", f"{study.hypervolume():.6g}", _reference_words(study)))
         facts += _ties(study)
-    note = "Number formats vary and accuracy was not judged." if study.plan.unchecked_quality else ""
-    return Facts("In short", facts, note)
+    warning = study.plan.description.warning
+    return Facts("In short", facts, f"{warning[:1].upper()}{warning[1:]}." if warning else "")
 
 
 def _ties(study: Study) -> list[Fact]:

@@ -194,7 +194,7 @@ def test_a_log_without_its_columns(capsys: pytest.CaptureFixture[str], tmp_path:
     log.write_text("arrival_s,input_tokens\n0.0,10\n")
     assert refused(capsys, tmp_path, "--requests", str(log)) == (
         f"{log}:1: got 'arrival_s, input_tokens'; for plain it lacks output_tokens; known: "
-        "Azure 2023 (TIMESTAMP, ContextTokens, GeneratedTokens); "
+        "Azure 2023 and 2024 (TIMESTAMP, ContextTokens, GeneratedTokens); "
         "Vidur (arrived_at, num_prefill_tokens, num_decode_tokens); "
         "BurstGPT (Timestamp, Request tokens, Response tokens); "
         "plain (arrival_s, input_tokens, output_tokens); plain, short (arrival_s, input_toks, output_toks)"

@@ -55,13 +55,13 @@ def test_fields_of_the_chip_follow(chip: Chip) -> None:
     table = space.decode(index)
     assert table.column(WEIGHT).tolist() == ["fp16", "int4"]
     assert table.column(ACT).tolist() == ["fp16", "int8"]
-    formats = space.formats(index)
-    assert formats is not None and formats.tolist() == ["fp16/fp16", "int4g128/int8"]
+    assert space.work_columns(index)[FORMATS].tolist() == ["fp16/fp16", "int4g128/int8"]
+    assert space.variants(index) == [((FORMATS, "fp16/fp16"),), ((FORMATS, "int4g128/int8"),)]
     assert space.design(index[1]) == {FORMATS: "int4g128/int8", WEIGHT: "int4", ACT: "int8", ROWS: 8}
     follower: Any = space.chip(index[1]).engines["npu"]
     assert (follower.weight_dtype, follower.act_dtype, follower.rows) == ("int4", "int8", 8)
     assert space.fingerprint != Space(chip, {FORMATS: ["fp16/fp16", "int4g128/int8"], ROWS: [8, 16]}).fingerprint
-    assert Space(chip, {ROWS: [8]}).formats(np.array([[0]])) is None
+    assert Space(chip, {ROWS: [8]}).variants(np.array([[0], [0]])) == [(), ()]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,8 @@ def test_a_workload_in_other_formats_is_made_once(chip: Chip, gpt2: Trace) -> No
     from dse.plan import make_plan
 
     plan = make_plan(Space(chip, {FORMATS: ["fp16", "int8"]}), Workload.of(gpt2), ["tpot_s"], iso_quality="none")
-    assert plan.work(None) is plan.workload
-    assert plan.work("int8") is plan.work("int8")
-    assert plan.work("int8").decode is not None
-    assert plan.work("int8").fingerprint != plan.workload.fingerprint
+    int8 = ((FORMATS, "int8"),)
+    assert plan.work(()) is plan.workload
+    assert plan.work(int8) is plan.work(int8)
+    assert plan.work(int8).decode is not None
+    assert plan.work(int8).fingerprint != plan.workload.fingerprint

@@ -119,12 +119,12 @@ def test_an_unknown_iso_quality_is_refused(formats: Space, trace: Trace) -> None
 
 def test_the_shipped_tables_are_those_files() -> None:
     assert list_quality() == [
-        "bitnet-b1.58-3b", "llama-2-13b-awq", "llama-2-70b-awq", "llama-2-7b-awq", "llama-2-7b-omniquant",
-        "llama-65b-awq", "opt-175b-gptq",
+        "bitnet-b1.58-3b", "llama-2-13b-awq", "llama-2-13b-wanda", "llama-2-70b-awq", "llama-2-70b-wanda",
+        "llama-2-7b-awq", "llama-2-7b-omniquant", "llama-2-7b-wanda", "llama-65b-awq", "opt-175b-gptq",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", list_quality())
+@pytest.mark.parametrize("name", [name for name in list_quality() if not name.endswith("-wanda")])
 def test_a_shipped_table_names_formats_and_sources(name: str) -> None:
     table = load_quality(name)
     assert table.paths == ("workload.formats",)
@@ -132,6 +132,22 @@ def test_a_shipped_table_names_formats_and_sources(name: str) -> None:
     assert table.rows[("fp16/fp16",)] == pytest.approx(min(table.rows.values()), rel=0.02)
     for (formats,) in table.rows:
         assert parse_formats(formats).activations
+
+
+@pytest.mark.parametrize(
+    ("name", "perplexity"),
+    [
+        ("llama-2-7b-wanda", [5.12, 6.42, 7.97, 11.02]),
+        ("llama-2-13b-wanda", [4.57, 5.56, 6.55, 8.27]),
+        ("llama-2-70b-wanda", [3.12, 3.98, 4.47, 5.16]),
+    ],
+)
+def test_shipped_tables_of_sparsity(name: str, perplexity: list[float]) -> None:
+    table = load_quality(name)
+    assert table.paths == ("workload.sparsity",)
+    patterns = [(text,) for text in ("dense", "unstructured@0.5", "4:8", "2:4")]
+    assert dict(table.rows) == dict(zip(patterns, perplexity, strict=True))
+    assert all("arXiv:2306.11695" in source for source in table.sources.values())
 
 
 def test_numbers_as_published() -> None:

@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,8 @@ def test_every_sampler_keeps_the_contract(name: str, objectives: int, mixed: Spa
 @pytest.mark.trace
 def test_the_gaussian_process_keeps_the_contract(mixed: Space) -> None:
     pytest.importorskip("torch", reason="the GP sampler needs PyTorch")
-    check_sampler(
-        sampler_class("gp"), mixed, objectives=2, population=2, populations=5
-    )  # four populations to start with
+    # eight designs to start with, then one by the model: each costs seconds
+    check_sampler(sampler_class("gp"), mixed, objectives=2, population=1, populations=9)
 
 
 def test_the_gaussian_process_without_torch_is_a_missing_tool(mixed: Space, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +135,26 @@ def test_another_seed_gives_other_designs(mixed: Space) -> None:
     for name in ("nsga2", "qmc", "random", "sobol", "tpe"):
         first, second = (sampler_class(name)(Problem(mixed, 2, seed=s, population=8)).ask() for s in (1, 2))
         assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_quasi_random_designs_are_those_of_optuna(chip: Chip, seed: int) -> None:
+    import optuna
+
+    sizes = {"rows": 7, "cols": 99, "cores": 3}
+    space = Space(chip, {f"engines.npu.{name}": list(range(1, n + 1)) for name, n in sizes.items()})
+    ours = sampler_class("qmc")(Problem(space, 2, seed=seed, population=64)).ask()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        theirs = optuna.samplers.QMCSampler(qmc_type="halton", scramble=True, seed=seed)
+    study = optuna.create_study(sampler=theirs)
+    choices: dict[str, Any] = {name: optuna.distributions.IntDistribution(0, n - 1) for name, n in sizes.items()}
+    asked = study.ask()
+    trial = study.get_trials(deepcopy=False)[asked.number]
+    rows = [theirs.sample_relative(study, trial, choices) for _ in range(80)]
+    drawn = dict.fromkeys(tuple(row[name] for name in sizes) for row in rows)  # a design is proposed once
+    assert [tuple(row) for row in ours.tolist()] == list(drawn)[:64]
 
 
 def test_exhaustive_spreads_its_first_designs(chip: Chip) -> None:

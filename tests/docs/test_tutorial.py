@@ -45,7 +45,19 @@ def test_the_tutorial_runs_every_step() -> None:
     text = (DOCS / "tutorial.md").read_text()
     commands = [c.line.split()[1] for f in fences(text) if f.language == "console" for c in split_console(f)
                 if c.line.startswith("chipsmith ")]  # fmt: skip
-    assert {"trace", "run", "compare", "explore", "rtl", "validate"} <= set(commands)
+    assert {
+        "trace",
+        "requests",
+        "chips",
+        "run",
+        "compare",
+        "explore",
+        "study",
+        "rtl",
+        "validate",
+        "diff",
+        "dram",
+    } == set(commands)
     left_out = [f.body for f in fences(text) if f.mark("not run") is not None]
     assert left_out == [left_out[0], "$ source .venv/bin/activate\n$ mkdir -p out/tutorial && cd out/tutorial\n"]
     assert left_out[0].startswith("$ make demo\n")

@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but git, make and Python 3.11 with venv; scripts/setup does the rest.
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 BIN := .venv/bin
-PYTHON_FOLDERS := chipsmith workloads models sim rtl dse tests benchmarks scripts/wheel_contents
+PYTHON_FOLDERS := chipsmith workloads models sim rtl dse tests benchmarks scripts/wheel_contents scripts/build_docs
 
 .PHONY: setup demo test check bench verify docs warm
 

@@ -19,7 +19,7 @@ from workloads.trace import Trace
 FORMATS = "workload.formats"  # the path of the parameter
 PARTS = {"weights_of": "weights", "activations_of": "activations", "kv_of": "kv"}
 _LEGAL = "WEIGHTS[gGROUP][/ACTIVATIONS[/KV]], e.g. fp16, int4g128, ternary/int8"
-_WEIGHTS = re.compile(r"(?P<form>\w+?)(?:g(?P<group>\d+))?")
+_WEIGHTS = re.compile(r"(?P<form>\w+?)(?:g(?P<group>\d{1,9}))?")
 
 
 @dataclass(frozen=True, slots=True)

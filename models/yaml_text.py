@@ -56,6 +56,8 @@ def parse_yaml(where: str, text: str) -> Any:
     try:
         _check_depth(where, text)
         return yaml.load(text, Loader=_Loader)
+    except ValueError as error:  # a date that is none, a number of thousands of digits
+        raise ChipsmithError(f"{where}: not valid YAML", None, str(error)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("constant", "gamma", "onoff", "poisson")
 _COUNT_MAX = 10_000_000
 _SEED_MAX = 2**32 - 1
+_SMALLEST, _LARGEST = 1e-6, 1e9  # their squares and products stay within floating point, pauses within memory
 _ARRIVALS, _INPUTS, _OUTPUTS = 0, 1, 2  # each part of a log draws from a stream of its own
 
 
@@ -52,6 +53,8 @@ class Arrivals:
         for name in ("rate_hz", "cv", "on_s", "off_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ChipsmithError(f"arrivals.{name}", getattr(self, name), "legal: above 0")
+            if not _SMALLEST <= getattr(self, name) <= _LARGEST:
+                raise ChipsmithError(f"arrivals.{name}", getattr(self, name), f"legal: {_SMALLEST:g} to {_LARGEST:g}")
 
     def times_s(self, count: int, seed: int) -> tuple[float, ...]:
         """Ascending seconds of ``count`` arrivals from time 0, the first after a first gap.

@@ -76,11 +76,11 @@ class Lengths:
         Raises:
             ChipsmithError: anything else.
         """
-        if text.strip().isdecimal() and text.isascii():
-            tokens = int(text)
-            return cls(((50.0, tokens),), "piecewise", least or tokens, most or tokens)
         pairs = [part.partition("=")[::2] for part in text.split(",")]
         try:
+            if text.strip().isdecimal() and text.isascii():
+                tokens = int(text)
+                return cls(((50.0, tokens),), "piecewise", least or tokens, most or tokens)
             found = {float(percent): int(tokens) for percent, tokens in pairs}
         except ValueError:
             raise ChipsmithError(where, text, "legal: tokens, or PERCENTILE=TOKENS pairs: 50=1020,90=2735") from None

@@ -18,7 +18,9 @@ from workloads.errors import ChipsmithError
 
 FRACTION_DIGITS = 6
 _TOKENS_MAX = 1 << 31
+_DIGITS = 20  # more than _TOKENS_MAX has; Python refuses to make numbers of thousands of digits
 _DAY_S = 86_400
+_TIME_MAX_S = 1e15  # thirty million years: their squares still fit
 _MOONCAKE_BLOCK_TOKENS = 512  # Qin et al. 2025, Mooncake, FAST 2025, open traces
 _BAILIAN_BLOCK_TOKENS = 16  # Wang et al. 2025, KVCache Cache in the Wild, USENIX ATC 2025, data set
 _TOKEN_IDS_BLOCK = 16  # block of vLLM, for logs that hold the tokens themselves
@@ -240,7 +242,7 @@ def parse(layout: Layout, extras: ReadExtras, row: Row, where: str, skip_empty: 
         arrival = layout.seconds(str(row.get(time)))
     except ValueError:
         arrival = math.nan
-    if not math.isfinite(arrival):
+    if not abs(arrival) < _TIME_MAX_S:
         raise ChipsmithError(f"{where}: {time}", row.get(time, "nothing"), "legal: a time")
     tokens = _whole(row, tokens_in, where, 1)
     return arrival, tokens, _whole(row, tokens_out, where, 1), extras(row, tokens, where)
@@ -251,6 +253,6 @@ def _whole(row: Row, name: str, where: str, least: int) -> int:
     if type(value) is int and least <= value <= _TOKENS_MAX:
         return value
     text = str(value).strip()
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= _TOKENS_MAX:
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or not least <= int(text) <= _TOKENS_MAX:
         raise ChipsmithError(f"{where}: {name}", value, f"legal: a whole number, at least {least}")
     return int(text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from workloads.errors import ChipsmithError
 from workloads.requests import PERCENTILES, Request, nearest_rank
 
 WINDOW_S = 10.0
+_MOST_WINDOWS = 2**53  # beyond it floating point skips whole numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def request_stats(requests: Sequence[Request], window_s: float = WINDOW_S) -> Re
         raise ChipsmithError("requests", None, "legal: at least one request")
     times = [r.arrival_s for r in requests]
     duration_s = times[-1] - times[0]
-    counts = window_counts(times, window_s)
+    counts, windows = busy_windows(times, window_s)
     named = [r.session for r in requests if r.session]
     sessions = len(set(named))
     return RequestStats(
@@ -119,8 +121,8 @@ def request_stats(requests: Sequence[Request], window_s: float = WINDOW_S) -> Re
         _lengths([r.input_tokens for r in requests]),
         _lengths([r.output_tokens for r in requests]),
         _variation([b - a for a, b in pairwise(times)]),
-        _dispersion(counts),
-        max(counts) / window_s if counts else None,
+        _dispersion(counts, windows),
+        max(counts.values(), default=0) / window_s if windows else None,
         window_s,
         sessions,
         len(named) / sessions if sessions else None,
@@ -153,21 +155,30 @@ def tokens_of(request: Request, blocks: int) -> int:
     return min(blocks * request.block_tokens, request.input_tokens)
 
 
+def busy_windows(times_s: Sequence[float], window_s: float) -> tuple[Mapping[int, int], int]:
+    """Full windows from the first arrival on: requests of those in which any came, by number; and how many there are.
+
+    Raises:
+        ChipsmithError: no positive window, or one so short that windows can't be counted.
+    """
+    if not 0 < window_s < math.inf:
+        raise ChipsmithError("window_s", window_s, "legal: above 0")
+    span_s = times_s[-1] - times_s[0]
+    if not span_s / window_s < _MOST_WINDOWS:
+        raise ChipsmithError("window_s", window_s, f"legal: above {span_s / _MOST_WINDOWS:.3g} for {span_s:.6g} s")
+    full = math.floor(span_s / window_s)
+    found = Counter(math.floor((time - times_s[0]) / window_s) for time in times_s)
+    return {window: count for window, count in found.items() if window < full}, full
+
+
 def window_counts(times_s: Sequence[float], window_s: float) -> list[int]:
     """Requests in each full window from the first arrival on; nothing where not even one window is full.
 
     Raises:
-        ChipsmithError: no positive window.
+        ChipsmithError: as :func:`busy_windows`.
     """
-    if not 0 < window_s < math.inf:
-        raise ChipsmithError("window_s", window_s, "legal: above 0")
-    full = math.floor((times_s[-1] - times_s[0]) / window_s)
-    counts = [0] * full
-    for time in times_s:
-        index = math.floor((time - times_s[0]) / window_s)
-        if index < full:
-            counts[index] += 1
-    return counts
+    counts, full = busy_windows(times_s, window_s)
+    return [counts.get(window, 0) for window in range(full)]
 
 
 def _lengths(values: Sequence[int]) -> LengthStats:
@@ -188,8 +199,11 @@ def _variation(gaps: Sequence[float]) -> float | None:
     return math.sqrt(variance) / mean if mean else None
 
 
-def _dispersion(counts: Sequence[int]) -> float | None:
-    if len(counts) < 2:
+def _dispersion(counts: Mapping[int, int], windows: int) -> float | None:
+    """Of all windows, also those in which nothing came (there may be many more of them)."""
+    if windows < 2:
         return None
-    mean, variance = _moments(counts)
+    mean = sum(counts.values()) / windows
+    squares = [(count - mean) ** 2 for count in counts.values()]
+    variance = math.fsum([*squares, (windows - len(counts)) * mean**2]) / windows
     return variance / mean if mean else None

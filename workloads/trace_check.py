@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from workloads.dtypes import dtype, element_bits
 from workloads.errors import ChipsmithError, nearest
+from workloads.meta_check import check_meta
 from workloads.trace import DERIVED, KINDS, PHASES, ROLES, Block, Operator, Tensor, Trace
 from workloads.transforms.patterns import parse_pattern
 
@@ -35,8 +36,9 @@ def check_trace(trace: Trace) -> None:
             must not be; a block index that does not exist, rows of a block that are not consecutive; tensor ids that
             do not exist, an input that is read before it is written, wrong producers or last uses; carried tensors
             of another block; tensors that hold another number of elements than the row writes, or fewer than it
-            reads; counts above 2^62.
+            reads; counts above 2^62; facts in ``meta`` that nothing can be computed with.
     """
+    check_meta(trace.meta)
     if not trace.ops:
         raise ChipsmithError("trace.ops", "nothing", "legal: at least one operator")
     _check_unique("operator", [op.name for op in trace.ops])

@@ -30,7 +30,9 @@ def test_a_value_reads_weights_activations_kv(text: str, formats: Formats) -> No
     assert parse_formats(text) == formats
 
 
-@pytest.mark.parametrize("text", ["", "int4g", "int4g-1", "int4 g128", "fp16/", "/fp16", "fp16/fp16/fp16/fp16", 4])
+@pytest.mark.parametrize(
+    "text", ["", "int4g", "int4g-1", "int4 g128", "fp16/", "/fp16", "fp16/fp16/fp16/fp16", f"int4g{'9' * 5000}", 4]
+)
 def test_what_is_none_is_refused(text: Any, chip: Chip) -> None:
     with pytest.raises(ChipsmithError) as error:
         Space(chip, {FORMATS: ["fp16", text]})

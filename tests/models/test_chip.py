@@ -162,12 +162,19 @@ def test_names_must_fit_into_field_paths(tpu: Chip) -> None:
             "{path}:1: not valid YAML; could not determine a constructor for the tag "
             "'tag:yaml.org,2002:python/name:os.system'",
         ),
+        ("name: 2024-02-31\n", "{path}: not valid YAML; day is out of range for month"),
     ],
 )
 def test_bad_file_is_refused(tmp_path: Path, content: str, text: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(content, encoding="utf-8")
     assert refusal(lambda: load_chip(path)) == text.format(path=path)
+
+
+def test_a_number_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"name: {'9' * 5000}\n", encoding="utf-8")
+    assert refusal(lambda: load_chip(path)).startswith(f"{path}: not valid YAML; Exceeds the limit")
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:

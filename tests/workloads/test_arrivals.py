@@ -101,6 +101,7 @@ def test_parts_of_a_log_have_seeds_of_their_own() -> None:
         ({"rate_hz": 0.0}, "arrivals.rate_hz: got 0.0; legal: above 0"),
         ({"cv": float("nan")}, "arrivals.cv: got nan; legal: above 0"),
         ({"off_s": -1.0}, "arrivals.off_s: got -1.0; legal: above 0"),
+        ({"cv": 1e-200}, "arrivals.cv: got 1e-200; legal: 1e-06 to 1e+09"),
     ],
 )
 def test_refused_arrivals(fields: dict[str, object], text: str) -> None:
@@ -187,6 +188,7 @@ def test_a_cut_log_normal_stays_inside() -> None:
         ("50=1020,90", "got '50=1020,90'; legal: tokens, or PERCENTILE=TOKENS pairs: 50=1020,90=2735"),
         ("", "got ''; legal: tokens, or PERCENTILE=TOKENS pairs: 50=1020,90=2735"),
         ("50=1,50=2", "got '50=1,50=2'; legal: each percentile once"),
+        ("9" * 5000, f"got '{'9' * 5000}'; legal: tokens, or PERCENTILE=TOKENS pairs: 50=1020,90=2735"),
     ],
 )
 def test_refused_texts(text: str, expected: str) -> None:

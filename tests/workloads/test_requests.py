@@ -452,3 +452,27 @@ def test_public_conversation_trace(reference_dir: Path) -> None:
         "input_tokens": {50: 1020, 90: 2735, 95: 4083, 99: 4142},
         "output_tokens": {50: 129, 90: 424, 95: 451, 99: 601},
     }
+
+
+def test_numbers_of_thousands_of_digits_and_endless_times_are_refused(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    for row, name in (
+        (f"0,{'9' * 5000},5", "input_tokens"),
+        (f"0,5,{'0' * 5000}", "output_tokens"),
+        ("1e15,5,5", "arrival_s"),
+    ):
+        log.write_text(f"arrival_s,input_tokens,output_tokens\n{row}\n")
+        with pytest.raises(ChipsmithError) as error:
+            read_requests(log)
+        assert str(error.value).startswith(f"{log}:2: {name}: got '")
+
+
+def test_a_log_that_is_mostly_pause_needs_no_memory_for_it() -> None:
+    log = [Request(0.0, 5, 5), Request(0.0, 5, 5), Request(9e14, 5, 5)]
+    stats = request_stats(log)
+    windows = 9 * 10**13  # the last request begins another one
+    assert stats.dispersion == pytest.approx(2 - 2 / windows)
+    assert stats.peak_rate_hz == 0.2
+    with pytest.raises(ChipsmithError) as error:
+        request_stats(log, 1e-3)
+    assert str(error.value) == "window_s: got 0.001; legal: above 0.0999 for 9e+14 s"

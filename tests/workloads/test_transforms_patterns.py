@@ -193,3 +193,9 @@ def test_kept_scores_are_a_share_of_the_visible_ones(new: int, context: int, row
     assert Fraction(pct, 100) * visible <= op.pairs(segment) <= visible
     assert min(keys, new) <= op.keys(segment) <= keys
     assert op.effective_macs == op.issued_macs <= op.macs
+
+
+@pytest.mark.parametrize("text", [f"2:{'9' * 5000}", f"unstructured@0.{'9' * 5000}", f"block:{'9' * 5000}x1@0.5"])
+def test_numbers_of_thousands_of_digits_are_refused(text: str) -> None:
+    with pytest.raises(ChipsmithError, match=r"^sparsity: got '.*'; legal: dense, N:M"):
+        parse_pattern(text)

@@ -38,6 +38,7 @@ _TEXT = re.compile(
     rf"|unstructured@(?P<free>{_NUMBER})"
 )
 _ZEROS = "+zeros"
+_LONGEST = 80  # characters; Python refuses to make numbers of thousands of digits
 
 
 def index_width(values: int) -> int:
@@ -122,7 +123,7 @@ def parse_pattern(text: str, where: str = "sparsity") -> Pattern:
     """
     zeros = text.endswith(_ZEROS)
     found = _TEXT.fullmatch(text.removesuffix(_ZEROS))
-    if found is None or (zeros and found["dense"]):
+    if found is None or (zeros and found["dense"]) or len(text) > _LONGEST:
         raise ChipsmithError(where, text, LEGAL)
     if found["dense"]:
         return Pattern("dense")

@@ -11,7 +11,9 @@ from workloads.routing import Routing
 from workloads.trace import Operator, Segment, Trace
 from workloads.transforms.edit import whole
 
-_ROUTING = re.compile(r"(?P<kind>uniform|zipf)(\((?P<exponent>[^)]+)\))?( seed (?P<seed>\d+))?")
+_ROUTING = re.compile(
+    r"(?P<kind>uniform|zipf)(\((?P<exponent>\d{1,9}(\.\d{1,18})?(e-?\d{1,3})?)\))?( seed (?P<seed>[0-9]{1,18}))?"
+)
 
 
 def step_requests(trace: Trace, where: str) -> int:
@@ -64,7 +66,7 @@ def routing_of(trace: Trace) -> Routing:
     if found is None:
         raise ChipsmithError("moe", text, "legal here: uniform or zipf routing; or build the step with its own batch")
     seed = None if found["seed"] is None else int(found["seed"])
-    return Routing.uniform(seed) if found["kind"] == "uniform" else Routing.zipf(float(found["exponent"]), seed)
+    return Routing.uniform(seed) if found["kind"] == "uniform" else Routing.zipf(float(found["exponent"] or 0), seed)
 
 
 def rerouted(trace: Trace, shape: tuple[int, int], tokens: int) -> tuple[Segment, ...]:

@@ -170,6 +170,7 @@ _CLASSES = {
 
 def _class_row(key: tuple[str, str, str], errors: Sequence[float]) -> dict[str, Any]:
     source, standard, name = key
+    worst: float = max(errors, key=abs)
     return {
         "source": source,
         "standard": standard,
@@ -177,5 +178,5 @@ def _class_row(key: tuple[str, str, str], errors: Sequence[float]) -> dict[str, 
         "records": len(errors),
         "mean error %": round(sum(map(abs, errors)) / len(errors), 3),
         "bias %": round(sum(errors) / len(errors), 3),
-        "worst %": round(max(errors, key=lambda error: abs(error)), 3),
+        "worst %": round(worst, 3),
     }

@@ -31,6 +31,7 @@ from sim.memory.fields import (
     P_CLOSED_PAGE,
     P_DRAIN_START,
     P_DUAL,
+    P_EDGE,
     P_HIT_LIMIT,
     P_PC_BANKS,
     P_PRE_ACT,
@@ -50,6 +51,8 @@ from sim.memory.fields import (
     T_PRE,
     T_RD,
     T_WR,
+    U_COL,
+    U_ROW,
     WR,
 )
 from sim.memory.inline import inlined
@@ -116,17 +119,20 @@ def may_close(c: Ints, queue: Ints, length: Ints, b: int, k: int) -> bool:
 
 @inlined
 def next_of_bank(c: Ints, queue: Ints, length: Ints, b: int, column: int, row: int, tick: int) -> int:
-    """First entry of a bank's queue whose next command is ready and on an allowed bus, -1 without."""
+    """First entry of a bank's queue whose next command is ready, -1 without.
+
+    ``column``: 1 if column commands may go. ``row``: 1 if precharges may go, 2 if activations may go too.
+    """
     pc = c[B_PC + b]
     if c[B_ROW + b] < 0:
-        ready = row == 1 and length[b] > 0 and c[T_ACT + b] <= tick and c[G_ACT + pc] <= tick
+        ready = row == 2 and length[b] > 0 and c[T_ACT + b] <= tick and c[G_ACT + pc] <= tick
         return 0 if ready else -1
     for k in range(length[b]):
         w = queue[b, Q_WRITE, k]
         if queue[b, Q_ROW, k] == c[B_ROW + b]:
             if column == 1 and c[T_RD + w * ROW + b] <= tick and c[G_RD + w * PCS + pc] <= tick:
                 return k
-        elif row == 1 and c[T_PRE + b] <= tick and c[G_PRE + pc] <= tick and may_close(c, queue, length, b, k):
+        elif row >= 1 and c[T_PRE + b] <= tick and c[G_PRE + pc] <= tick and may_close(c, queue, length, b, k):
             return k
     return -1
 
@@ -209,17 +215,17 @@ def in_turn(c: Ints, x: Ints, queue: Ints, length: Ints, columns: int, rows: int
 
 
 @kernel
-def refresh_command(c: Ints, x: Ints, tick: int) -> None:
+def refresh_command(c: Ints, x: Ints, rows: int, tick: int) -> None:
     """Next command of a waiting refresh: close a bank whose PRE is ready, REF when all are closed and rested."""
-    ready = c[G_REF] <= tick
+    ready = rows == 2
     for b in range(c[P_PSEUDO] * c[P_PC_BANKS]):
-        if c[B_ROW + b] >= 0:
-            ready = False
-            if c[T_PRE + b] <= tick and c[G_PRE + c[B_PC + b]] <= tick:
-                precharged(c, b, tick)
-                note(c, PRE, b, tick)
-                close_row(c, b, tick)
-                return
+        pc = c[B_PC + b]
+        ready = ready and c[B_ROW + b] < 0 and c[G_REF + pc] <= tick
+        if c[B_ROW + b] >= 0 and rows >= 1 and c[T_PRE + b] <= tick and c[G_PRE + pc] <= tick:
+            precharged(c, b, tick)
+            note(c, PRE, b, tick)
+            close_row(c, b, tick)
+            return
     if ready:
         for pc in range(c[P_PSEUDO]):
             refreshed(c, pc, tick)
@@ -230,12 +236,15 @@ def refresh_command(c: Ints, x: Ints, tick: int) -> None:
 @kernel
 def turn_tick(c: Ints, x: Ints, queue: Ints, length: Ints, tick: int) -> bool:
     """The commands of a clock; False where there was none."""
+    rising = c[P_EDGE] == 0 or tick & 1 == 1
+    columns = 1 if rising and c[U_COL] <= tick else 0
+    rows = 0 if c[U_ROW] > tick else 2 if rising else 1
     if x[X_REFRESHES] > 0:
-        refresh_command(c, x, tick)
+        refresh_command(c, x, rows, tick)
         return True
-    first = in_turn(c, x, queue, length, 1, 1, tick)
+    first = in_turn(c, x, queue, length, columns, rows, tick)
     if first > 0 and c[P_DUAL] == 1:
-        in_turn(c, x, queue, length, 1 if first == 1 else 0, 1 if first == 2 else 0, tick)
+        in_turn(c, x, queue, length, columns if first == 1 else 0, rows if first == 2 else 0, tick)
     return first > 0
 
 
@@ -248,9 +257,9 @@ def sooner(best: int, tick: int, when: int) -> int:
 @kernel
 def next_event(c: Ints, x: Ints, length: Ints, tick: int) -> int:
     """Next tick at which a command may become ready by the passing of time alone."""
-    if c[P_STEP] == 1 or x[X_REFRESHES] > 0:
+    if c[P_STEP] == 1 or x[X_REFRESHES] > 0 or c[P_EDGE] == 1:
         return tick + 1
-    best = FAR
+    best = sooner(sooner(FAR, tick, c[U_ROW]), tick, c[U_COL])
     for b in range(length.shape[0]):
         if length[b] == 0:
             continue

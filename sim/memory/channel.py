@@ -15,7 +15,7 @@ from models.dram.spec import DramSpec
 from sim.memory import fields as f
 from sim.memory.bank_queues import run_bank_queues
 from sim.memory.fr_fcfs import run_two_queues
-from sim.memory.streams import Requests, Stream, stream_requests
+from sim.memory.streams import Requests, Stream, beginning, check_capacity, stream_requests
 from sim.memory.ticks import channel_parameters, ticks_per_clock
 
 #: Requests from which on a stream is not simulated to its end.
@@ -116,10 +116,10 @@ def simulate_stream(
         ChipsmithError: an unknown name, a stream beyond the channel's capacity, a device the policy cannot drive.
     """
     spec, controller = _device(dram), _controller(policy)
-    requests = stream_requests(spec, stream)
+    check_capacity(spec, stream)
     if exact or stream.requests <= EXTRAPOLATE_ABOVE:
-        return simulate_requests(spec, requests, controller)
-    return _extrapolated(spec, controller, requests)
+        return simulate_requests(spec, stream_requests(spec, stream), controller)
+    return _extrapolated(spec, controller, stream)
 
 
 def _run(spec: DramSpec, policy: ControllerPolicy, requests: Requests, log: int = 0) -> NDArray[np.int64]:
@@ -130,16 +130,12 @@ def _run(spec: DramSpec, policy: ControllerPolicy, requests: Requests, log: int 
     return kernel(p, requests.bank, requests.row, requests.write, arrival)
 
 
-def _first(requests: Requests, count: int) -> Requests:
-    return Requests(requests.bank[:count], requests.row[:count], requests.write[:count], requests.arrival_ck[:count])
-
-
-def _extrapolated(spec: DramSpec, policy: ControllerPolicy, requests: Requests) -> ChannelRun:
+def _extrapolated(spec: DramSpec, policy: ControllerPolicy, stream: Stream) -> ChannelRun:
     """Run twice as far until the second half costs what the first did, then go on at that rate."""
-    total = len(requests)
+    total = stream.requests
     count = _FIRST_REQUESTS
     whole = spec.timing.tREFI * _INTERVALS
-    states = {n: _run(spec, policy, _first(requests, n)) for n in (count, 2 * count)}
+    states = {n: _run(spec, policy, beginning(spec, stream, n)) for n in (count, 2 * count)}
     while True:
         first, second = (states[n][f.C_DONE] for n in (count, 2 * count))
         rate, before = (second - first) / count, first / count
@@ -148,7 +144,7 @@ def _extrapolated(spec: DramSpec, policy: ControllerPolicy, requests: Requests) 
         if steady or 4 * count >= total:
             break
         count *= 2
-        states[2 * count] = _run(spec, policy, _first(requests, 2 * count))
+        states[2 * count] = _run(spec, policy, beginning(spec, stream, 2 * count))
     low, high = states[count], states[2 * count]
     state = high + (high - low).astype(np.float64) * ((total - 2 * count) / count)
     share = 1 - 2 * count / total

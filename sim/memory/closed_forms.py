@@ -44,7 +44,8 @@ def _column_step(spec: DramSpec) -> float:
 
 def _activation_step(spec: DramSpec) -> float:
     """Clocks between activations of a pseudo-channel in different groups."""
-    return max(spec.timing.tRRD_S, spec.timing.tFAW / 4)
+    t = spec.timing
+    return max(t.tRRD_S, t.tFAW / 4, t.t32AW / 32)
 
 
 def _bank_cycle(spec: DramSpec) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from models.dram.mapping import COORDINATES, coordinate_sizes, load_kv_layout, load_mapping
 from models.dram.spec import DramSpec
@@ -108,7 +108,9 @@ class Requests:
         return len(self.bank)
 
 
-def trace_requests(spec: DramSpec, bank: Ints, row: Ints, write: Ints, arrival_ck: Any = ()) -> Requests:
+def trace_requests(
+    spec: DramSpec, bank: ArrayLike, row: ArrayLike, write: ArrayLike, arrival_ck: ArrayLike = ()
+) -> Requests:
     """Check a request trace against a device.
 
     Raises:
@@ -148,11 +150,11 @@ def _pages(spec: DramSpec, stream: Stream) -> int:
     return stream.pages or -(-stream.requests // _page_bursts(spec, stream))
 
 
-def stream_requests(spec: DramSpec, stream: Stream) -> Requests:
-    """The requests of a stream on a device.
+def check_capacity(spec: DramSpec, stream: Stream) -> None:
+    """Refuse a stream that goes beyond the channel's last byte.
 
     Raises:
-        ChipsmithError: the stream needs more bytes than the channel has.
+        ChipsmithError: with the bytes that it reaches and those there are.
     """
     o = spec.organisation
     needed = _footprint_bursts(spec, stream)
@@ -162,6 +164,22 @@ def stream_requests(spec: DramSpec, stream: Stream) -> Requests:
             stream.requests,
             f"the stream reaches {needed * o.burst_bytes} bytes, a {spec.name} channel has {o.capacity_bytes}",
         )
+
+
+def beginning(spec: DramSpec, stream: Stream, requests: int) -> Requests:
+    """The first requests of a stream, without making the others."""
+    whole = replace(stream, pages=_pages(spec, stream)) if stream.kind == "kv_gather" else stream
+    return stream_requests(spec, whole.of(requests))
+
+
+def stream_requests(spec: DramSpec, stream: Stream) -> Requests:
+    """The requests of a stream on a device.
+
+    Raises:
+        ChipsmithError: the stream needs more bytes than the channel has.
+    """
+    check_capacity(spec, stream)
+    o = spec.organisation
     i = np.arange(stream.requests, dtype=np.int64)
     digits = _COORDINATES[stream.kind](spec, stream, i)
     bank = (digits["pc"] * o.bank_groups + digits["bg"]) * o.banks_per_group + digits["ba"]

@@ -201,8 +201,7 @@ def refreshed(c: Ints, pc: int, tick: int) -> None:
     """REF of all banks of a pseudo-channel: tRFC."""
     low = pc * c[P_PC_BANKS]
     later_all(c, T_ACT + low, T_ACT + low + c[P_PC_BANKS], tick + c[P_REF_ACT])
-    later(c, G_PREA + pc, tick + c[P_REF_ACT])
-    later(c, G_REF + pc, tick + c[P_REF_ACT])
+    later(c, G_REF + pc, tick + c[P_REF_ACT] + c[P_ACT_BUS] - c[P_PRE_BUS])
     take_row_bus(c, tick + c[P_PRE_BUS])
 
 

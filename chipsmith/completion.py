@@ -49,23 +49,30 @@ class Node:
 
 def known_words() -> dict[str, Sequence[str]]:
     """Words by destination of the argument: presets, configurations, samplers, fidelities ..."""
+    from dse.quality import list_quality
     from dse.samplers.registry import samplers
+    from dse.space import list_spaces
     from models.chip import list_chips
     from workloads.configs import list_configs
     from workloads.dtypes import DTYPES
+    from workloads.requests import list_request_logs
 
     formats = tuple(DTYPES)
     return {
         "chip": list_chips(),
         "chips": list_chips(),
-        "model": list_configs(),
+        **dict.fromkeys(("model", "draft_model"), list_configs()),
+        **dict.fromkeys(("log", "requests"), list_request_logs()),
+        "space": list_spaces(),
+        "quality": list_quality(),
+        "iso_quality": ("required", "none"),
         "fidelity": ("bound", "tile"),
         "mapping": ("auto", "gemmini"),
         "sampler": tuple(samplers()),
         "dataflow": ("ws", "os"),
         "matrix": ("smoke", "quick", "standard", "full"),
         "simulator": ("icarus", "verilator"),
-        **dict.fromkeys(("weights", "activations", "kv"), formats),
+        **dict.fromkeys(("weights", "activations", "kv", "embeddings"), formats),
     }
 
 
@@ -146,6 +153,7 @@ def bash_script(root: Node) -> str:
         '  COMPREPLY=($(compgen -W "$offer" -- "$cur"))',
         "  # nothing of ours fits: files",
         '  if [ ${#COMPREPLY[@]} -eq 0 ] && [ -n "$files" ] && [ "${cur#-}" = "$cur" ]; then',
+        "    local IFS=$'\\n'  # names may hold spaces",
         '    COMPREPLY=($(compgen -f -- "$cur"))',
         "  fi",
         "}",

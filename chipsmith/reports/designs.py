@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dse.objectives import Objective
+    from dse.space import Parameter
     from dse.study import Study
 
 #: Dominated designs that a page holds; a front is always whole.
@@ -110,20 +111,21 @@ def _measure_column(rows: pd.DataFrame, measure: Objective) -> dict[str, Any]:
 
 
 def _parameter_columns(study: Study, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    paths = [parameter.path for parameter in study.space.parameters]
-    labels = short_names(paths)
-    return [_parameter_column(rows[path].to_numpy(), path, label) for path, label in zip(paths, labels, strict=True)]
+    parameters = study.space.parameters
+    labels = short_names([p.path for p in parameters])
+    return [_parameter_column(rows[p.path].to_numpy(), p, label) for p, label in zip(parameters, labels, strict=True)]
 
 
-def _parameter_column(values: NDArray[Any], path: str, label: str) -> dict[str, Any]:
-    """Codes of levels; numbers are sorted, words keep the order in which they appear."""
+def _parameter_column(values: NDArray[Any], parameter: Parameter, label: str) -> dict[str, Any]:
+    """Codes of levels; numbers are sorted, words keep the order of the space, those without a design left out."""
     if values.dtype.kind in "iuf":
         levels, codes = np.unique(values, return_inverse=True)
-        return _coded(path, label, levels.tolist(), codes)
+        return _coded(parameter.path, label, levels.tolist(), codes)
     words = [str(value) for value in values.tolist()]
-    code = {word: number for number, word in enumerate(dict.fromkeys(words))}
-    numbers = np.asarray([code[word] for word in words], dtype=np.int64)
-    return _coded(path, label, list(code), numbers)
+    there = set(words)
+    known = [word for word in map(str, parameter.values) if word in there]
+    code = {word: number for number, word in enumerate(known)}
+    return _coded(parameter.path, label, known, np.asarray([code[word] for word in words], dtype=np.int64))
 
 
 def _coded(path: str, label: str, levels: Sequence[Any], codes: NDArray[Any]) -> dict[str, Any]:

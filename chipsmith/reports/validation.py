@@ -70,12 +70,17 @@ def _facts(report: Report) -> Facts:
     fitted = {name for item in done for name in item.fitted}
     facts = [
         Fact("records compared", f"{len(records):,}", f"of {len(every):,} read"),
-        Fact("figures compared", f"{len(done):,}", f"from {len({item.record.source for item in done})} sources"),
+        Fact("figures compared", f"{len(done):,}", _sources(done)),
         Fact("exact", f"{exact / max(1, len(errors)):.0%}", f"{exact:,} of {len(errors):,} with no error at all"),
         Fact("constants fitted", str(len(fitted)), ", ".join(sorted(fitted)) or "none"),
         Fact("thresholds missed", str(len(report.misses())), "; ".join(report.misses())),
     ]
     return Facts("In short", facts)
+
+
+def _sources(done: Sequence[Comparison]) -> str:
+    count = len({item.record.source for item in done})
+    return f"from {count} source{'' if count == 1 else 's'}"
 
 
 # ---------------------------------------------------------------- figures

@@ -14,8 +14,11 @@ import pytest
 
 from chipsmith import cli
 from chipsmith.completion import SHELLS, Node, known_words, script, tree, walk
+from dse.quality import list_quality
+from dse.space import list_spaces
 from models.chip import list_chips
 from workloads.configs import list_configs
+from workloads.requests import list_request_logs
 
 BASH = shutil.which("bash")
 needs_bash = pytest.mark.skipif(BASH is None and os.environ.get("CI") != "true", reason="bash is not installed")
@@ -46,7 +49,7 @@ def offered(loaded: Path, line: str, folder: Path) -> set[str]:
         check=True,
     )
     assert done.stderr == ""
-    return set(done.stdout.split())
+    return set(done.stdout.split("\n")) - {""}
 
 
 @needs_bash
@@ -73,13 +76,20 @@ def test_bash_offers_values(loaded: Path, tmp_path: Path) -> None:
     assert offered(loaded, "chipsmith run --phase ", tmp_path) == {"prefill", "decode"}
     assert offered(loaded, "chipsmith explore npu --sampler ns", tmp_path) == {"nsga2"}
     assert offered(loaded, "chipsmith run --format j", tmp_path) == {"json"}
+    assert offered(loaded, "chipsmith explore ", tmp_path) == set(list_spaces())
+    assert offered(loaded, "chipsmith explore npu --quality ", tmp_path) == set(list_quality())
+    assert offered(loaded, "chipsmith explore npu --iso-quality ", tmp_path) == {"none", "required"}
+    assert offered(loaded, "chipsmith run --draft-model gpt2", tmp_path) == {"gpt2"}
+    assert offered(loaded, "chipsmith requests ", tmp_path) == set(list_request_logs())
+    assert offered(loaded, "chipsmith demo --requests ", tmp_path) == set(list_request_logs())
 
 
 @needs_bash
 def test_bash_offers_files_where_none_of_our_words_fits(loaded: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").touch()
     assert offered(loaded, "chipsmith run --chip mi", tmp_path) == {"mine.yaml"}
-    assert offered(loaded, "chipsmith run --trace ", tmp_path) == {"mine.yaml"}
+    (tmp_path / "my own.yaml").touch()
+    assert offered(loaded, "chipsmith run --trace ", tmp_path) == {"mine.yaml", "my own.yaml"}
     assert offered(loaded, "chipsmith run --batch ", tmp_path) == set()
     assert offered(loaded, "chipsmith run --nothing", tmp_path) == set()
 

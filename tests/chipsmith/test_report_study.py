@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chipsmith.report import designs_section, write_study_report
 from chipsmith.reports.designs import _parameter_column, designs_data, short_names
 from chipsmith.reports.study import front_table, hypervolume_plot, study_sections
-from dse.space import Space
+from dse.space import Parameter, Space
 from dse.study import Study
 from models.chip import ChipTable, load_chip
 from workloads.errors import ChipsmithError
@@ -90,10 +90,13 @@ def test_the_columns_read_back_as_the_designs(study: Study) -> None:
 
 def test_many_levels_and_words_read_back() -> None:
     words = np.asarray(["ws", "os", "ws"], dtype=object)
-    assert unpacked(_parameter_column(words, "engines.npu.dataflow", "dataflow")) == ["ws", "os", "ws"]
-    assert unpacked(_parameter_column(np.asarray([True, False]), "x", "x")) == ["True", "False"]
+    column = _parameter_column(words, Parameter("engines.npu.dataflow", ("is", "os", "ws")), "dataflow")
+    assert unpacked(column) == ["ws", "os", "ws"]
+    assert column["levels"] == ["os", "ws"]  # as in the space, not as they come
+    switch = Parameter("x", (True, False))
+    assert unpacked(_parameter_column(np.asarray([False, True]), switch, "x")) == ["False", "True"]
     many = np.arange(300.0)[::-1]
-    assert unpacked(_parameter_column(many, "x", "x")) == many.tolist()
+    assert unpacked(_parameter_column(many, Parameter("x", tuple(many.tolist())), "x")) == many.tolist()
 
 
 def test_parallel_axes_are_parameters_then_objectives(study: Study) -> None:

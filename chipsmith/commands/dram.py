@@ -177,6 +177,6 @@ def _class_row(key: tuple[str, str, str], errors: Sequence[float]) -> dict[str, 
         "class": name,
         "records": len(errors),
         "mean error %": round(sum(map(abs, errors)) / len(errors), 3),
-        "bias %": round(sum(errors) / len(errors), 3),
-        "worst %": round(worst, 3),
+        "bias %": round(sum(errors) / len(errors), 3) + 0.0,
+        "worst %": round(worst, 3) + 0.0,  # no minus zero
     }

@@ -579,7 +579,7 @@ GROUPS = {
 }
 named = {name: sum(BLOCKS[part] for part in parts) for name, parts in GROUPS.items()}
 named["everything else"] = sum(BLOCKS.values()) - sum(named.values())
-FACTORS = np.geomspace(0.2, 5, 41)
+FACTORS = np.sort([*np.geomspace(0.2, 5, 41), 0.5, 2])
 here = int(np.flatnonzero(KEPT.number.to_numpy() == SAFE.number)[0])
 
 

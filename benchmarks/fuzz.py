@@ -35,6 +35,7 @@ _TOKENS = (
     b"0", b"-1", b"1e308", b"NaN", b"Infinity", b"null", b"true", b"''", b"[]", b"{}", b"9" * 25, b"1.5", b"\x00",
     b"\xff\xfe", b": ", b"- ", b"\t", b"!!python/object:os.system", b"&a [*a]", b"*a", b"\n\n", b",", b'"', b"{" * 400,
     b"[" * 2000, b"9223372036854775807", b"4294967296", b"-0", b"1_000", b"0x10", b"#", b"\xc3\xa9", b"<<: ",
+    b"9" * 5000, b"2024-02-31", b"2:4", b"1e15",
 )  # fmt: skip
 
 
@@ -105,15 +106,18 @@ def _config(path: Path) -> object:
 
 
 def _requests(path: Path) -> object:
+    from workloads.request_stats import request_stats
     from workloads.requests import read_requests
 
-    return len(read_requests(path))
+    return request_stats(read_requests(path)).to_dict()
 
 
 def _trace(path: Path) -> object:
     from workloads.trace_io import read_trace
 
-    return read_trace(path).check().macs
+    trace = read_trace(path)
+    changed = trace.with_quantization(weights="int4", kv="int8").with_sparsity("2:4").with_speculation(2, 0.5)
+    return trace.macs, trace.resident_bytes, trace.steps_per_token, changed.check().resident_bytes
 
 
 def _onnx(path: Path) -> object:

@@ -1,0 +1,1 @@
+"""Processing in memory: commands of one channel, command sequences of each design, operators."""

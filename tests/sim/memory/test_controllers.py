@@ -201,3 +201,23 @@ def test_bad_policies_for_a_device() -> None:
     with pytest.raises(ChipsmithError) as error:
         simulate_stream("LPDDR5-6400", STREAMS["random"], "dramsim3")
     assert str(error.value) == "policy.dramsim3.queues: got 'per_bank'; read_write for LPDDR5-6400 refreshed so"
+
+
+def test_a_scheduling_anomaly_stays_what_it_is() -> None:
+    """A clock more of tRAS lets short write-mixed runs end sooner: greedy schedules need not be monotone."""
+    spec = load_dram("HBM2-2000")
+    requests = stream_requests(spec, named_stream("random_runs", requests=4000, write_every=3))
+    slower = spec.model_copy(update={"timing": spec.timing.model_copy(update={"tRAS": spec.timing.tRAS + 1})})
+    assert simulate_requests(spec, requests).cycles_ck == 8184
+    assert simulate_requests(slower, requests).cycles_ck == 7705
+
+
+def test_anomalies_average_out_over_long_streams() -> None:
+    spec = load_dram("HBM2-2000")
+    requests = stream_requests(spec, named_stream("random_runs", requests=100_000, write_every=3))
+    before = simulate_requests(spec, requests).cycles_ck
+    for name in ("tRAS", "tRTP", "tWR", "tRRD_S", "tRRD_L", "tRP"):
+        value = getattr(spec.timing, name) + (2 if name == "tRRD_L" else 1)
+        changes = {name: value} if name != "tRRD_S" else {name: value, "tRRD_L": value}
+        slower = spec.model_copy(update={"timing": spec.timing.model_copy(update=changes)})
+        assert simulate_requests(slower, requests).cycles_ck > 0.97 * before

@@ -23,7 +23,9 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
     """``--model`` or ``--trace``, the batch, the precision and the parallelism."""
     group = parser.add_argument_group("workload")
     group.add_argument("--model", help="a shipped configuration's name, or the path of a config.json")
-    group.add_argument("--trace", metavar="FILE", help="a trace file (.parquet, .jsonl, .et or .csv) instead of --model")
+    group.add_argument(
+        "--trace", metavar="FILE", help="a trace file (.parquet, .jsonl, .et or .csv) instead of --model"
+    )
     group.add_argument("--phase", choices=("prefill", "decode"), default="decode", help="default: decode")
     group.add_argument("--batch", type=int, default=1, metavar="N", help="requests (default 1)")
     group.add_argument("--context", type=int, default=1024, metavar="TOKENS", help=_CONTEXT_HELP)
@@ -219,4 +221,6 @@ def _exited(trace: Trace, text: str) -> Trace:
         layers = {int(layer): float(share) for layer, _, share in parts}
     except ValueError:
         raise ChipsmithError("--exit-layers", text, "legal: a layer, or shares such as 8=0.5,32=0.5") from None
+    if len(layers) < len(parts):
+        raise ChipsmithError("--exit-layers", text, "legal: each layer once")
     return trace.with_early_exit(layers)

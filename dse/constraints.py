@@ -10,6 +10,7 @@ The grammar is small on purpose and nothing is ever evaluated as Python::
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -133,6 +134,8 @@ def _terms(tokens: list[tuple[str, str]], text: str) -> tuple[Term, ...]:
         if kind != "sign" or atom_kind not in {"number", "name"}:
             raise ChipsmithError("constraint", text, LEGAL)
         value = float(atom) if atom_kind == "number" else atom
+        if value == math.inf:
+            raise ChipsmithError("constraint", text, LEGAL)
         if symbol in "+-":
             terms.append((symbol, [("*", value)]))
         else:

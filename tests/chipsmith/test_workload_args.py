@@ -118,6 +118,7 @@ def test_a_trace_file_is_transformed_too(tmp_path: Path, capsys: pytest.CaptureF
             "--speculate 4@0.8 --draft-model gpt2 --exit-layers 3",
             "--draft-model: got 'gpt2'; goes without --exit-layers: one of them drafts",
         ),
+        ("--exit-layers 6=0.5,6=0.5", "--exit-layers: got '6=0.5,6=0.5'; legal: each layer once"),
         ("--exit-layers x", "--exit-layers: got 'x'; legal: a layer, or shares such as 8=0.5,32=0.5"),
         ("--exit-layers 6=0.5,12", "--exit-layers: got '6=0.5,12'; legal: a layer, or shares such as 8=0.5,32=0.5"),
         ("--kv-evict win=3", "--kv-evict: got 'win=3'; did you mean 'window'? known: heavy, sinks, window"),

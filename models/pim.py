@@ -188,6 +188,7 @@ class PimDevice(Spec):
         name, description, source: as in the file.
         program: which command sequences it runs, a name that sim/pim knows.
         mac: the command that multiplies what it reads.
+        mac_banks, mac_interval_ck: banks of a channel that it reads, and clocks from one to the next at best.
         standard: DRAM standard.
         tck_ns: memory clock.
         organisation, unit, commands, rules, energies: see there.
@@ -202,6 +203,8 @@ class PimDevice(Spec):
     source: str
     program: Literal["hbm_pim", "aim", "newton", "attacc"]
     mac: str
+    mac_banks: int = Field(ge=1)
+    mac_interval_ck: str
     standard: str
     tck_ns: float = Field(gt=0)
     organisation: Organisation
@@ -283,6 +286,12 @@ class PimDevice(Spec):
         org, timing = self.organisation, self.timing_ck
         return org.channels * org.pseudo_channels * org.burst_bytes / max(timing["tBURST"], timing["tCCD_S"])
 
+    @property
+    def internal_bytes_per_ck(self) -> float:
+        """Peak of all units, bytes a memory clock that they read from their arrays."""
+        org = self.organisation
+        return org.channels * self.mac_banks * org.burst_bytes / self.clocks(self.mac_interval_ck)
+
     def check_format(self, name: str) -> int:
         """Bytes of an element of a format that the units multiply.
 
@@ -323,6 +332,8 @@ def _check_commands(device: PimDevice) -> None:
     for where, name in named:
         if name not in device.commands:
             raise ValueError(f"{where} names {name!r}; {nearest(name, device.commands)}")
+    if device.clocks(device.mac_interval_ck) < 1:
+        raise ValueError(f"mac_interval_ck {device.mac_interval_ck} must be at least 1 clock")
     for name, command in device.commands.items():
         device.clocks(command.done_ck)
         if (command.kind == "column") != bool(command.opened_by and command.closed_by):

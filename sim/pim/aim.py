@@ -90,26 +90,37 @@ class AimProgram(Program):
 
 
 def gemv_program(device: PimDevice, passes: int, in_bursts: int, batch: int) -> Program:
-    """Matrix-vector products on one channel.
+    """Matrix-vector products on one channel; see :func:`gemvs_program`."""
+    return gemvs_program(device, [(passes, in_bursts)], batch)
+
+
+def gemvs_program(device: PimDevice, shapes: Sequence[tuple[int, int]], batch: int) -> Program:
+    """Matrix-vector products on one channel, one matrix after the other.
 
     For each chunk of inputs that the global buffer holds: write it, then for each pass (one output of every bank) set
     the accumulators, multiply a row, read the accumulators. The weights are read again for each vector of the batch.
 
     Args:
         device: an AiM.
-        passes: outputs of one bank.
-        in_bursts: inputs in bursts of one bank's lanes.
+        shapes: (passes, inputs in bursts of one bank's lanes) of each matrix.
         batch: vectors.
     """
     program = AimProgram(device)
-    chunk = device.unit.global_buffer_bytes // device.organisation.burst_bytes
-    for _ in range(batch):
-        program.next_row = 0
-        for start in range(0, in_bursts, chunk):
-            columns = min(chunk, in_bursts - start)
-            program.instruction("WR_GB", columns)
-            for _ in range(passes):
-                program.instruction("WR_BIAS")
-                program.instruction("MAC_ABK", columns, program.next_row)
-                program.instruction("RD_MAC")
+    for passes, in_bursts in shapes:
+        first = program.next_row
+        for _ in range(batch):
+            program.next_row = first
+            _product(program, passes, in_bursts)
     return program
+
+
+def _product(program: AimProgram, passes: int, in_bursts: int) -> None:
+    device = program.device
+    chunk = device.unit.global_buffer_bytes // device.organisation.burst_bytes
+    for start in range(0, in_bursts, chunk):
+        columns = min(chunk, in_bursts - start)
+        program.instruction("WR_GB", columns)
+        for _ in range(passes):
+            program.instruction("WR_BIAS")
+            program.instruction("MAC_ABK", columns, program.next_row)
+            program.instruction("RD_MAC")

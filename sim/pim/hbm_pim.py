@@ -7,6 +7,8 @@ registers answer at a reserved row of the even banks, so that filling them takes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from models.pim import PimDevice
 from sim.pim.program import Program, bank_number, halves
 
@@ -70,7 +72,12 @@ class HbmPimProgram(Program):
 
 
 def gemv_program(device: PimDevice, out_tiles: int, in_tiles: int, batch: int) -> Program:
-    """Matrix-vector products on one pseudo-channel.
+    """Matrix-vector products on one pseudo-channel; see :func:`gemvs_program`."""
+    return gemvs_program(device, [(out_tiles, in_tiles)], batch)
+
+
+def gemvs_program(device: PimDevice, shapes: Sequence[tuple[int, int]], batch: int) -> Program:
+    """Matrix-vector products on one pseudo-channel, one matrix after the other.
 
     An input tile fills register file A (one vector of lanes an entry), and each register of file B accumulates one
     output a unit: ``A x B`` multiplications. Input tiles of even number lie in the even banks. The weights are read
@@ -78,28 +85,38 @@ def gemv_program(device: PimDevice, out_tiles: int, in_tiles: int, batch: int) -
 
     Args:
         device: an HBM-PIM.
-        out_tiles: tiles of outputs, units x registers B each.
-        in_tiles: tiles of inputs, lanes x registers A each.
+        shapes: (tiles of outputs: units x registers B each, tiles of inputs: lanes x registers A each) by matrix.
         batch: vectors.
     """
     program = HbmPimProgram(device)
-    inputs, outputs = device.unit.registers["GRF_A"], device.unit.registers["GRF_B"]
-    tile = inputs * outputs
-    halved = -(-in_tiles // 2)
-    results = out_tiles * halved * tile
     program.enter()
+    at = 0
+    for out_tiles, in_tiles in shapes:
+        at = _product(program, at, out_tiles, in_tiles, batch)
+    program.leave()
+    return program
+
+
+def _product(program: HbmPimProgram, first: int, out_tiles: int, in_tiles: int, batch: int) -> int:
+    """A matrix at burst ``first`` of each bank, results behind it; the burst after those."""
+    registers = program.device.unit.registers
+    tile = registers["GRF_A"] * registers["GRF_B"]
+    halved = -(-in_tiles // 2)
+    results = first + out_tiles * halved * tile
     for out in range(out_tiles):
         for vector in range(batch):
             program.switch()
             for half, start in ((program.even, 0), (program.odd, 1)):
                 for i in range(start, in_tiles, 2):
-                    program.add("REGWR", program.even, program.register_row, inputs)
-                    program.rows("MAC", half, (out * halved + i // 2) * tile, tile)
-            program.rows("STORE", program.odd, results + (out * batch + vector) * outputs, outputs)
+                    program.add("REGWR", program.even, program.register_row, registers["GRF_A"])
+                    program.rows("MAC", half, first + (out * halved + i // 2) * tile, tile)
+            stored = results + (out * batch + vector) * registers["GRF_B"]
+            program.rows("STORE", program.odd, stored, registers["GRF_B"])
             program.barrier()
             program.switch()
-    program.leave()
-    return program
+    end = results + out_tiles * batch * registers["GRF_B"]
+    per_row = program.device.organisation.bursts_per_row
+    return -(-end // per_row) * per_row
 
 
 def elementwise_program(device: PimDevice, groups: int, operands: int) -> Program:

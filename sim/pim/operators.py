@@ -1,0 +1,280 @@
+"""Operators on PIM devices: matrix-vector products, decode attention, element-wise operations, and plain reads.
+
+Each function writes the design's command sequence for one channel, schedules it, and sums all channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.pim import PimDevice, load_device
+from sim.pim import aim, attacc, hbm_pim, newton, plain
+from sim.pim.channel import REFRESH_PHASE, run
+from sim.pim.program import Program
+from sim.pim.result import PimResult, Work, collect
+from workloads.errors import ChipsmithError
+
+ELEMENTWISE = {"add": 2, "mul": 2, "relu": 1}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an operator is run and priced.
+
+    Attributes:
+        energies: name of the device's energy set; empty = its first.
+        refresh_phase: share of the refresh interval that is over at the start.
+    """
+
+    energies: str = ""
+    refresh_phase: float = REFRESH_PHASE
+
+
+DEFAULT = Settings()
+
+
+def gemv(
+    device: str | PimDevice,
+    out_features: int,
+    in_features: int,
+    batch: int = 1,
+    dtype: str = "",
+    settings: Settings = DEFAULT,
+) -> PimResult:
+    """Product of an ``out_features x in_features`` weight matrix with ``batch`` vectors, weights in the arrays.
+
+    Args:
+        device: a name of :func:`models.pim.pim_devices`, or a device.
+        out_features, in_features: of the matrix.
+        batch: vectors; only units that reuse a column read the weights once for several of them.
+        dtype: number format; empty = the first of the units.
+        settings: energies and refresh phase.
+
+    Raises:
+        ChipsmithError: a format that the units lack, a size below 1, weights beyond the capacity.
+    """
+    found = _device(device)
+    element = found.check_format(dtype or found.unit.dtypes[0])
+    _positive(out_features=out_features, in_features=in_features, batch=batch)
+    weights = out_features * in_features * element
+    _fits(f"weights of {out_features} x {in_features}", weights, found.organisation.capacity_bytes, found.name)
+    program = _gemv_program(found, out_features, in_features, batch)
+    passes = -(-batch // found.unit.reuse)
+    work = Work(
+        f"gemv {out_features} x {in_features}, batch {batch}",
+        weights * passes,
+        out_features * in_features * batch,
+        batch / passes,
+    )
+    return _all_channels(found, work, [(found.organisation.channels, program)], settings)
+
+
+def _gemv_program(device: PimDevice, out_features: int, in_features: int, batch: int) -> Program:
+    """The sequence of one channel, which takes its share of the outputs."""
+    org, unit = device.organisation, device.unit
+    outputs = -(-out_features // org.channels)
+    units, bursts = org.banks // unit.banks, -(-in_features // unit.lanes)
+    if device.program == "hbm_pim":
+        tiles = -(-outputs // (units * unit.registers["GRF_B"]))
+        return hbm_pim.gemv_program(device, tiles, -(-bursts // unit.registers["GRF_A"]), batch)
+    if device.program == "aim":
+        return aim.gemv_program(device, -(-outputs // units), bursts, batch)
+    if device.program == "newton":
+        return newton.gemv_program(device, outputs, in_features, batch)
+    return attacc.gemv_program(device, outputs, in_features, batch)
+
+
+def decode_attention(
+    device: str | PimDevice,
+    heads: int,
+    context: int,
+    head_dim: int,
+    requests: int = 1,
+    queries: int = 1,
+    dtype: str = "",
+    settings: Settings = DEFAULT,
+) -> PimResult:
+    """Attention of one new token a request over its cached keys and values.
+
+    Heads of all requests are dealt to the channels in turn; NeuPIMs and Newton keep a request whole on one channel.
+    AttAcc and Duplex include softmax; HBM-PIM, AiM and Newton leave it to the host, whose time is not counted.
+
+    Args:
+        device: a name of :func:`models.pim.pim_devices`, or a device.
+        heads: key heads of a request.
+        context: cached tokens of each request.
+        head_dim: elements of a key.
+        requests: how many.
+        queries: query heads that share a key head (grouped-query attention).
+        dtype: number format; empty = the first of the units.
+        settings: energies and refresh phase.
+
+    Raises:
+        ChipsmithError: a format that the units lack, a size below 1, a cache that does not fit its channels.
+    """
+    found = _device(device)
+    element = found.check_format(dtype or found.unit.dtypes[0])
+    _positive(heads=heads, context=context, head_dim=head_dim, requests=requests, queries=queries)
+    whole = found.program == "newton"
+    loads = _deal(requests if whole else heads * requests, found.organisation.channels)
+    cache = 2 * context * head_dim * element
+    per_load = cache * (heads if whole else 1)
+    room = found.organisation.capacity_bytes // found.organisation.channels
+    _fits(f"keys and values of {loads[0][1]} {'requests' if whole else 'heads'} on one channel", loads[0][1] * per_load,
+          room, found.name)  # fmt: skip
+    programs = [(n, _attention_program(found, count, heads, context, head_dim, queries)) for n, count in loads]
+    passes = -(-queries // found.unit.reuse)
+    work = Work(
+        f"decode attention, {requests} x {heads} heads of {head_dim}, context {context}",
+        cache * heads * requests * passes,
+        2 * context * head_dim * heads * requests * queries,
+        queries / passes,
+    )
+    return _all_channels(found, work, programs, settings)
+
+
+def _deal(pieces: int, channels: int) -> list[tuple[int, int]]:
+    """(channels, pieces of each), the fullest first; channels without any are left out."""
+    full, rest = divmod(pieces, channels)
+    return [(n, count) for n, count in ((rest, full + 1), (channels - rest, full)) if n and count]
+
+
+def _attention_program(
+    device: PimDevice, pieces: int, heads: int, context: int, head_dim: int, queries: int
+) -> Program:
+    """The sequence of a channel with that many heads (Newton: requests)."""
+    org, unit = device.organisation, device.unit
+    units = org.banks // unit.banks
+    if device.program == "attacc":
+        return attacc.attention_program(device, pieces, context, head_dim, queries)
+    if device.program == "newton":
+        keys = newton.key_tiles(device, heads * head_dim, context, head_dim)
+        values = newton.value_tiles(device, heads, context, head_dim)
+        return newton.tile_program(device, (keys * queries + values * queries) * pieces)
+    shapes = [(context, head_dim), (head_dim, context)] * pieces
+    if device.program == "aim":
+        passes = [(-(-outputs // units), -(-inputs // unit.lanes)) for outputs, inputs in shapes]
+        return aim.gemvs_program(device, passes, queries)
+    in_tile, out_tile = unit.lanes * unit.registers["GRF_A"], units * unit.registers["GRF_B"]
+    tiles = [(-(-outputs // out_tile), -(-inputs // in_tile)) for outputs, inputs in shapes]
+    return hbm_pim.gemvs_program(device, tiles, queries)
+
+
+def elementwise(
+    device: str | PimDevice, kernel: str, elements: int, dtype: str = "", settings: Settings = DEFAULT
+) -> PimResult:
+    """Element-wise addition, multiplication or ReLU in HBM-PIM.
+
+    Args:
+        device: ``hbm_pim``, or a device with its program.
+        kernel: ``add``, ``mul`` or ``relu``.
+        elements: of the result.
+        dtype: number format; empty = the first of the units.
+        settings: energies and refresh phase.
+
+    Raises:
+        ChipsmithError: another device or kernel, a format that the units lack, vectors beyond the capacity.
+    """
+    found = _device(device)
+    if found.program != "hbm_pim":
+        raise ChipsmithError("pim device", found.name, "element-wise operations run on hbm_pim")
+    operands, size = _elementwise_bytes(found, kernel, elements, dtype)
+    unit, org = found.unit, found.organisation
+    group = org.channels * (org.banks // unit.banks) * unit.registers["GRF_A"] * unit.lanes
+    program = hbm_pim.elementwise_program(found, -(-elements // group), operands)
+    work = Work(f"{kernel} of {elements}", (operands + 1) * size, elements)
+    return _all_channels(found, work, [(org.channels, program)], settings)
+
+
+def plain_gemv(
+    device: str | PimDevice, out_features: int, in_features: int, dtype: str = "", settings: Settings = DEFAULT
+) -> PimResult:
+    """What a matrix-vector product costs the host: plain reads of weights and inputs, plain writes of the outputs.
+
+    A batch costs the host no more than one vector, as it reads the weights once.
+
+    Raises:
+        ChipsmithError: see :func:`gemv`.
+    """
+    found = _device(device)
+    element = found.check_format(dtype or found.unit.dtypes[0])
+    _positive(out_features=out_features, in_features=in_features)
+    weights = out_features * in_features * element
+    _fits(f"weights of {out_features} x {in_features}", weights, found.organisation.capacity_bytes, found.name)
+    work = Work(f"plain gemv {out_features} x {in_features}", weights, out_features * in_features, on_units=False)
+    return _plain(found, work, weights + in_features * element, out_features * element, settings)
+
+
+def plain_elementwise(
+    device: str | PimDevice, kernel: str, elements: int, dtype: str = "", settings: Settings = DEFAULT
+) -> PimResult:
+    """What an element-wise operation costs the host: plain reads of operands, plain writes of results.
+
+    Raises:
+        ChipsmithError: see :func:`elementwise`.
+    """
+    found = _device(device)
+    operands, size = _elementwise_bytes(found, kernel, elements, dtype)
+    work = Work(f"plain {kernel} of {elements}", (operands + 1) * size, elements, on_units=False)
+    return _plain(found, work, operands * size, size, settings)
+
+
+def instruction_stream(
+    device: str | PimDevice, instructions: list[object] | tuple[object, ...], settings: Settings = DEFAULT
+) -> PimResult:
+    """A stream of AiM instructions on all channels, as nested lists (see :meth:`sim.pim.aim.AimProgram.stream`).
+
+    Raises:
+        ChipsmithError: another device, or an unknown instruction.
+    """
+    found = _device(device)
+    if found.program != "aim":
+        raise ChipsmithError("pim device", found.name, "instruction streams run on aim")
+    program = aim.AimProgram(found)
+    program.stream(instructions)
+    work = Work("instruction stream", 0, 0)
+    return _all_channels(found, work, [(found.organisation.channels, program)], settings)
+
+
+# ---------------------------------------------------------------- shared
+
+
+def _device(device: str | PimDevice) -> PimDevice:
+    return load_device(device) if isinstance(device, str) else device
+
+
+def _positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < 1:
+            raise ChipsmithError(name, value, "a whole number above 0 is required")
+
+
+def _fits(what: str, needed: int, room: int, device: str) -> None:
+    if needed > room:
+        raise ChipsmithError(f"pim.{device}", None, f"{what} need {needed} bytes, there are {room}: "
+                             f"{needed - room} bytes are missing")  # fmt: skip
+
+
+def _elementwise_bytes(device: PimDevice, kernel: str, elements: int, dtype: str) -> tuple[int, int]:
+    """(operands, bytes of each)."""
+    element = device.check_format(dtype or device.unit.dtypes[0])
+    if kernel not in ELEMENTWISE:
+        raise ChipsmithError("kernel", kernel, f"known: {', '.join(ELEMENTWISE)}")
+    _positive(elements=elements)
+    size = elements * element
+    vectors = ELEMENTWISE[kernel] + 1
+    _fits(f"{vectors} vectors of {elements}", vectors * size, device.organisation.capacity_bytes, device.name)
+    return ELEMENTWISE[kernel], size
+
+
+def _plain(device: PimDevice, work: Work, read_bytes: int, written_bytes: int, settings: Settings) -> PimResult:
+    org = device.organisation
+    share = org.channels * org.burst_bytes
+    program = plain.plain_program(device, -(-read_bytes // share), -(-written_bytes // share))
+    return _all_channels(device, work, [(org.channels, program)], settings)
+
+
+def _all_channels(device: PimDevice, work: Work, programs: list[tuple[int, Program]], settings: Settings) -> PimResult:
+    """Run one channel of each kind; the slowest sets the time."""
+    runs = [(channels, run(program, settings.refresh_phase)) for channels, program in programs]
+    return collect(device, work, runs, max(done.cycles for _, done in runs), settings.energies)

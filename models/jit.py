@@ -26,7 +26,7 @@ import numpy as np
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("models", "sim")
-_MARKS = (b"@kernel", b"@parallel_kernel", b"kernel constants")
+_MARKS = (b"@kernel", b"@parallel_kernel", b"@inlined", b"kernel constants")
 F = TypeVar("F", bound=Callable[..., Any])
 prange = range  # what a kernel sees until it is compiled
 
@@ -114,9 +114,9 @@ def interpret_first(seconds: float) -> None:
 class Kernel:
     """A kernel: calls the compiled function, or the Python one while :func:`interpret_first` says so."""
 
-    def __init__(self, function: Callable[..., Any], parallel: bool) -> None:
+    def __init__(self, function: Callable[..., Any], **options: bool) -> None:
         self.function = function
-        self.parallel = parallel
+        self.options = options
         self.__name__, self.__qualname__ = function.__name__, function.__qualname__
         self.__module__, self.__doc__ = function.__module__, function.__doc__
         self.__wrapped__ = function
@@ -130,11 +130,11 @@ class Kernel:
         """Numba's dispatcher of this kernel."""
         if self._compiled is None:
             numba = load_numba()
-            if self.parallel:  # the compiler knows a parallel loop by its own name alone
+            if self.options.get("parallel"):  # the compiler knows a parallel loop by its own name alone
                 self.function.__globals__["prange"] = numba.prange
             # no fast-math: results must repeat bit for bit
-            options = {"cache": cache_folder() is not None, "error_model": "numpy", "parallel": self.parallel}
-            self._compiled = numba.njit(**options)(self.function)
+            cached = cache_folder() is not None
+            self._compiled = numba.njit(cache=cached, error_model="numpy", **self.options)(self.function)
         return self._compiled
 
     def __call__(self, *args: Any) -> Any:
@@ -174,14 +174,23 @@ def _restore(target: Any, value: Any) -> None:
             target[name] = value[name]
 
 
-def _decorated(function: F, parallel: bool) -> F:
+def _decorated(function: F, **options: bool) -> F:
     plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-    return function if plain else cast(F, Kernel(function, parallel))
+    return function if plain else cast(F, Kernel(function, **options))
 
 
 def kernel(function: F) -> F:
     """Compile a scalar kernel (nopython, cached, no fast-math) when it is first needed."""
-    return _decorated(function, parallel=False)
+    return _decorated(function)
+
+
+def inlined(function: F) -> F:
+    """Compile a kernel into the kernels that call it.
+
+    For many short functions over one array: as real calls, each would pass the array's seven words and save
+    registers, which costs more than its work.
+    """
+    return _decorated(function, forceinline=True)
 
 
 def parallel_kernel(function: F) -> F:

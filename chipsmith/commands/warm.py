@@ -18,9 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one small case through the scalar and the batch path."""
+    """Run one small case through the scalar and the batch path, and through each DRAM controller."""
     from models.chip import ChipTable, load_chip
     from sim.batch import evaluate
+    from sim.memory.channel import simulate_stream
+    from sim.memory.streams import named_stream
     from sim.simulate import simulate
     from workloads.batch import Batch
     from workloads.build import build_trace
@@ -30,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
     chip = load_chip("tpu_v4")
     simulate(trace, chip)
     evaluate(ChipTable(chip, {"engines.npu.rows": [64, 128]}), trace)
+    for policy in ("fr_fcfs", "dramsim3"):  # one kernel for a queue of reads and one of writes, one for queues by bank
+        simulate_stream("HBM2-2000", named_stream("random", requests=100), policy)
     seconds = time.perf_counter() - began
     emit({"seconds": seconds}, f"kernels ready after {seconds:.1f} s", args)
     return 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
+from models.jit import inlined, kernel
 from sim.memory.fields import (
     ACT,
     ACT2,
@@ -91,7 +91,6 @@ from sim.memory.fields import (
     U_ROW,
     WR,
 )
-from sim.memory.inline import inlined
 from sim.memory.timing_rules import (
     activated,
     later,

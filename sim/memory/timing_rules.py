@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
+from models.jit import inlined, kernel
 from sim.memory.fields import (
     A_RINGS,
     B_GROUP,
@@ -80,7 +80,6 @@ from sim.memory.fields import (
     U_COL,
     U_ROW,
 )
-from sim.memory.inline import inlined
 
 Ints = NDArray[np.int64]
 _LONG_AGO = -(2**40)

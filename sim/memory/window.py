@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.jit import inlined
 from sim.memory.fields import (
     B_ACTIVE,
     B_HEAD,
@@ -43,7 +44,6 @@ from sim.memory.fields import (
     T_PRE,
     T_RD,
 )
-from sim.memory.inline import inlined
 
 Ints = NDArray[np.int64]
 

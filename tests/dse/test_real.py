@@ -69,7 +69,8 @@ def test_the_stored_model_is_part_of_the_study(work: Workload, tmp_path: Path) -
 def test_the_example_spaces_load(name: str) -> None:
     space = Space.from_yaml(SPACES / name)
     assert space.size > 100
-    assert space.varied_precision == (("workload.formats",) if name == "formats.yaml" else ())
+    varied = {"formats.yaml": ("workload.formats",), "sparsity.yaml": ("workload.sparsity",)}
+    assert space.varied_precision == varied.get(name, ())
 
 
 def explore(tmp_path: Path, *more: str) -> int:

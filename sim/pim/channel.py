@@ -68,7 +68,9 @@ def run(program: Program, refresh_phase: float = REFRESH_PHASE, log_commands: in
     out = np.zeros(2 + len(program.lanes), np.int64)
     log = np.zeros((log_commands, 3), np.int64)
     lead = min(program.lead, len(program.lanes))
-    status = schedule(tables(device, program.sets, refresh_phase), entries, starts, before, lead, counts, out, log)
+    queue = program.queue_commands or device.organisation.queue_commands
+    found = tables(device, program.sets, refresh_phase, queue)
+    status = schedule(found, entries, starts, before, lead, counts, out, log)
     if status != OK:
         raise ChipsmithError(f"pim program of {device.name}", None, "it can never go on: rows or bounds exclude it")
     issued, accesses, bursts = ({name: int(n) for name, n in zip(device.commands, column, strict=True) if n}
@@ -76,7 +78,7 @@ def run(program: Program, refresh_phase: float = REFRESH_PHASE, log_commands: in
     return ChannelRun(int(out[0]), issued, accesses, bursts, tuple(map(int, out[2:])), log[: sum(issued.values())])
 
 
-def tables(device: PimDevice, sets: list[BankSet], refresh_phase: float) -> Tables:
+def tables(device: PimDevice, sets: list[BankSet], refresh_phase: float, queue_commands: int) -> Tables:
     """The scheduler's tables of a device and its sets of banks."""
     rules = _rules(device)
     windows = [rule for rule in rules if rule[4] > 1]
@@ -94,7 +96,7 @@ def tables(device: PimDevice, sets: list[BankSet], refresh_phase: float) -> Tabl
         part_start=np.cumsum([0, *map(len, parts)]).astype(np.int64),
         part=np.array([part for found in parts for part in found], np.int64),
         member=_members(device, sets),
-        limits=_limits(device, refresh_phase),
+        limits=_limits(device, refresh_phase, queue_commands),
     )
 
 
@@ -153,12 +155,12 @@ def _members(device: PimDevice, sets: list[BankSet]) -> Array:
     return member
 
 
-def _limits(device: PimDevice, refresh_phase: float) -> Array:
+def _limits(device: PimDevice, refresh_phase: float, queue_commands: int) -> Array:
     index = {name: i for i, name in enumerate(device.commands)}
     org, interval = device.organisation, device.timing_ck["tREFI"]
     close, refresh = device.refresh
     first = round((1 - refresh_phase) * interval)
     limits = np.zeros(LIMIT_FIELDS, np.int64)
-    limits[:] = (sum(_level_sizes(device)), org.banks, org.row_buffers, org.queue_commands, first, interval,
+    limits[:] = (sum(_level_sizes(device)), org.banks, org.row_buffers, queue_commands, first, interval,
                  index[close], index[refresh], 0)  # fmt: skip
     return limits

@@ -78,6 +78,7 @@ class State(NamedTuple):
         head, done: (lanes,) current entry, commands of it that are issued.
         prep, clear: (lanes,) entries before ``prep`` have their rows open; those before ``clear`` have claimed their
             banks, and no other row is open there.
+        hindered: (lanes,) 1 where the entry at ``clear`` waits for other entries or a precharge, not for the queue.
         free: (lanes,) when the lane may issue again.
         left: (segments,) entries that are not finished.
         clock: now, segment, next refresh, end, latest hold, commands issued.
@@ -95,6 +96,7 @@ class State(NamedTuple):
     done: Array
     prep: Array
     clear: Array
+    hindered: Array
     free: Array
     left: Array
     clock: Array

@@ -12,6 +12,9 @@ from models.pim import PimDevice
 from sim.pim.fields import Array
 from sim.pim.program import Program, bank_number
 
+#: Queue of an ordinary memory controller, which sees rows to open that far ahead.
+QUEUE_COMMANDS = 32
+
 
 def _single_banks(program: Program) -> Array:
     """Sets of one bank each, in the order of sequential bursts: (banks / (groups x pcs x ranks), the others)."""
@@ -45,7 +48,7 @@ def plain_program(device: PimDevice, reads: int, writes: int) -> Program:
         device: any.
         reads, writes: bursts of the channel.
     """
-    program = Program(device)
+    program = Program(device, queue_commands=QUEUE_COMMANDS)
     add_stream(program, "RD", 0, reads)
     add_stream(program, "WR", reads, writes)
     return program

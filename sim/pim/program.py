@@ -42,10 +42,12 @@ class Program:
         sets: sets of banks by index; set 0 is all banks.
         lanes: entries by lane, blocks of (n, 8) arrays and single rows.
         lead: the run ends when that many of the first lanes have; the others are background traffic.
+        queue_commands: how far ahead the controller looks for rows to open; 0 = as the device says.
     """
 
     device: PimDevice
     lead: int = 1
+    queue_commands: int = 0
     sets: list[BankSet] = field(default_factory=list)
     lanes: list[list[Array]] = field(default_factory=list)
     segment: int = 0

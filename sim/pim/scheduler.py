@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.jit import kernel
+from models.jit import inlined, kernel
 from sim.pim.fields import (
     AFTER,
     ALL_BANKS,
@@ -66,7 +66,7 @@ COLUMN_STEP, CLOSE_STEP, OPEN_STEP = range(3)  # kernel constants: what a lane w
 FREE, CLOSE_FIRST, WAIT = range(3)  # kernel constants: what hinders an entry
 
 
-@kernel
+@inlined
 def earliest(t: Tables, s: State, cmd: int, bank_set: int) -> int:
     """Earliest clock at which every rule and the bus allow a command on a set of banks."""
     time: int = max(s.clock[NOW], s.bus[t.command[cmd, BUS]])
@@ -85,7 +85,7 @@ def earliest(t: Tables, s: State, cmd: int, bank_set: int) -> int:
     return time
 
 
-@kernel
+@inlined
 def issue(t: Tables, s: State, cmd: int, bank_set: int, time: int, counts: Array, log: Array) -> None:
     """Issue a command: apply its rules, occupy its bus, count it."""
     for r in range(t.rule_start[cmd], t.rule_start[cmd + 1]):
@@ -111,7 +111,7 @@ def issue(t: Tables, s: State, cmd: int, bank_set: int, time: int, counts: Array
     counts[cmd, 0] += 1
 
 
-@kernel
+@inlined
 def rows_open(t: Tables, s: State, entry: Array) -> bool:
     """Whether all rows of an entry are open."""
     buffer, row = t.command[entry[CMD], BUFFER], entry[ROW]
@@ -123,7 +123,7 @@ def rows_open(t: Tables, s: State, entry: Array) -> bool:
     return True
 
 
-@kernel
+@inlined
 def set_rows(t: Tables, s: State, bank_set: int, buffer: int, row: int) -> None:
     """Open (or with -1 close) a row in all banks of a set."""
     at = LEVEL_COUNT * bank_set + BANK_LEVEL
@@ -132,7 +132,7 @@ def set_rows(t: Tables, s: State, bank_set: int, buffer: int, row: int) -> None:
         s.row[buffer, t.node[i] - first] = row
 
 
-@kernel
+@inlined
 def claim(t: Tables, s: State, lane: int, index: int, entry: Array) -> None:
     """The banks of a cleared entry are the lane's, for its row."""
     at = LEVEL_COUNT * entry[SET] + BANK_LEVEL
@@ -144,7 +144,7 @@ def claim(t: Tables, s: State, lane: int, index: int, entry: Array) -> None:
         s.owner[buffer, bank] = lane + 1
 
 
-@kernel
+@inlined
 def hindrance(t: Tables, s: State, program: Array, ends: Array, lane: int, entry: Array) -> int:
     """What stands between an entry and its rows: FREE, another row is open (CLOSE_FIRST), or others need it (WAIT).
 
@@ -172,7 +172,7 @@ def hindrance(t: Tables, s: State, program: Array, ends: Array, lane: int, entry
     return found
 
 
-@kernel
+@inlined
 def clear_entries(t: Tables, s: State, program: Array, starts: Array, before: Array, lane: int) -> int:
     """Claim banks for entries within the lookahead; the entry that a precharge is needed for first, else -1."""
     index, end = s.clear[lane], starts[lane + 1]
@@ -182,15 +182,15 @@ def clear_entries(t: Tables, s: State, program: Array, starts: Array, before: Ar
         if t.command[entry[CMD], OPENED_BY] >= 0:
             found = hindrance(t, s, program, starts[1:], lane, entry)
             if found != FREE:
-                s.clear[lane] = index
+                s.clear[lane], s.hindered[lane] = index, 1
                 return index if found == CLOSE_FIRST else -1
             claim(t, s, lane, index, entry)
         index += 1
-    s.clear[lane] = index
+    s.clear[lane], s.hindered[lane] = index, 0
     return -1
 
 
-@kernel
+@inlined
 def closed_part(t: Tables, s: State, program: Array, lane: int) -> int:
     """Set of banks that the first cleared entry with closed rows must activate next, -1 where all are open."""
     while s.prep[lane] < s.clear[lane]:
@@ -210,7 +210,7 @@ def closed_part(t: Tables, s: State, program: Array, lane: int) -> int:
     return -1
 
 
-@kernel
+@inlined
 def column_time(t: Tables, s: State, program: Array, lane: int, end: int) -> int:
     """When the lane's current entry can issue its next command; FAR where it must wait for something else."""
     head = s.head[lane]
@@ -222,7 +222,7 @@ def column_time(t: Tables, s: State, program: Array, lane: int, end: int) -> int
     return time
 
 
-@kernel
+@inlined
 def release(t: Tables, s: State, lane: int, index: int, entry: Array) -> None:
     """Give up the rows of a finished entry that no prepared one of the lane uses."""
     if t.command[entry[CMD], OPENED_BY] < 0:
@@ -235,7 +235,7 @@ def release(t: Tables, s: State, lane: int, index: int, entry: Array) -> None:
             s.owner[buffer, t.node[i] - first] = 0
 
 
-@kernel
+@inlined
 def issue_column(t: Tables, s: State, program: Array, lane: int, time: int, counts: Array, log: Array) -> None:
     """Issue one command of the lane's current entry; with its last one go to the next entry."""
     head = s.head[lane]
@@ -259,7 +259,7 @@ def issue_column(t: Tables, s: State, program: Array, lane: int, time: int, coun
     s.head[lane], s.done[lane] = head + 1, 0
 
 
-@kernel
+@inlined
 def refresh(t: Tables, s: State, counts: Array, log: Array) -> None:
     """Close all rows, refresh, and prepare rows anew from each lane's current entry on."""
     whole = t.limits[ALL_BANKS]
@@ -275,7 +275,7 @@ def refresh(t: Tables, s: State, counts: Array, log: Array) -> None:
     s.clear[:] = s.head
 
 
-@kernel
+@inlined
 def new_state(t: Tables, program: Array, starts: Array) -> State:
     """The state before the first command."""
     lanes, banks, nodes = starts.shape[0] - 1, t.limits[BANKS], t.limits[NODES]
@@ -302,12 +302,13 @@ def new_state(t: Tables, program: Array, starts: Array) -> State:
         starts[:-1].copy(),
         starts[:-1].copy(),
         np.zeros(lanes, np.int64),
+        np.zeros(lanes, np.int64),
         left,
         clock,
     )
 
 
-@kernel
+@inlined
 def offer_row(
     t: Tables, s: State, program: Array, lane: int, index: int, kind: int, bank_set: int, step: Array
 ) -> None:
@@ -315,26 +316,51 @@ def offer_row(
     cmd = t.command[program[index, CMD], OPENED_BY if kind == OPEN_STEP else CLOSED_BY]
     time = max(s.free[lane], earliest(t, s, cmd, bank_set))
     if time < step[0]:
+        step[6] = step[0]
         step[0], step[1], step[2], step[3], step[4], step[5] = time, kind, lane, cmd, bank_set, index
+    else:
+        step[6] = min(step[6], time)
 
 
-@kernel
+@inlined
 def best_step(t: Tables, s: State, program: Array, starts: Array, before: Array, step: Array) -> None:
-    """What can be issued first: (time, kind, lane, command, set, entry); time FAR where nothing can."""
-    step[0] = FAR
+    """What can be issued first: (time, kind, lane, command, set, entry, next best); time FAR where nothing can."""
+    step[0] = step[6] = FAR
     for lane in range(starts.shape[0] - 1):
         closing = clear_entries(t, s, program, starts, before, lane)
         opening = closed_part(t, s, program, lane)
         time = column_time(t, s, program, lane, starts[lane + 1])
         if time < step[0]:
-            step[0], step[1], step[2] = time, COLUMN_STEP, lane
+            step[0], step[1], step[2], step[6] = time, COLUMN_STEP, lane, step[0]
+        else:
+            step[6] = min(step[6], time)
         if opening >= 0:
             offer_row(t, s, program, lane, s.prep[lane], OPEN_STEP, opening, step)
         if closing >= 0:
             offer_row(t, s, program, lane, closing, CLOSE_STEP, program[closing, SET], step)
 
 
-@kernel
+@inlined
+def issue_run(
+    t: Tables, s: State, program: Array, starts: Array, before: Array, step: Array, counts: Array, log: Array
+) -> None:
+    """Issue the column command of a step and those of the same entry that nothing else comes before."""
+    lane, time = step[2], step[0]
+    head = s.head[lane]
+    while True:
+        issue_column(t, s, program, lane, time, counts, log)
+        if s.head[lane] != head:
+            return
+        ahead = s.clear[lane]
+        seen = before[ahead] - before[head] - s.done[lane] < t.limits[LOOKAHEAD]
+        if seen and s.hindered[lane] == 0 and ahead < starts[lane + 1]:
+            return  # one more entry is in sight
+        time = column_time(t, s, program, lane, starts[lane + 1])
+        if time >= step[6] or (t.limits[REF_INTERVAL] > 0 and time >= s.clock[NEXT_REF]):
+            return
+
+
+@inlined
 def row_command(t: Tables, s: State, program: Array, step: Array, counts: Array, log: Array) -> None:
     """Issue the precharge or activation of a step."""
     time, cmd, bank_set = step[0], step[3], step[4]
@@ -366,7 +392,7 @@ def schedule(
         OK, STUCK (nothing can ever be issued) or TOO_LONG (beyond what 64-bit clocks hold).
     """
     s = new_state(t, program, starts)
-    step = np.zeros(6, np.int64)
+    step = np.zeros(7, np.int64)
     status = OK
     while True:
         waiting = False
@@ -381,7 +407,7 @@ def schedule(
             status = STUCK
             break
         elif step[1] == COLUMN_STEP:
-            issue_column(t, s, program, step[2], step[0], counts, log)
+            issue_run(t, s, program, starts, before, step, counts, log)
         else:
             row_command(t, s, program, step, counts, log)
         if s.clock[NOW] > FAR // 4:

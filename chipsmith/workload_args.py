@@ -87,8 +87,6 @@ def trace_of(args: argparse.Namespace, phase: str | None = None) -> Trace:
     """
     if (args.model is None) == (args.trace is None):
         raise ChipsmithError("--model, --trace", None, "give exactly one of them")
-    if args.draft_model and not args.speculate:
-        raise ChipsmithError("--draft-model", args.draft_model, "goes with --speculate K@A")
     if args.trace is not None:
         from workloads.trace_io import read_trace
 
@@ -111,6 +109,8 @@ def transformed(trace: Trace, args: argparse.Namespace, phase: str | None = None
     tokens, what the cache forgets (its budget counts the step's tokens), active neurons (more tokens activate more),
     the draft, early exit.
     """
+    if args.draft_model and not args.speculate:
+        raise ChipsmithError("--draft-model", args.draft_model, "goes with --speculate K@A")
     drafts = args.speculate if phase != "prefill" else None
     with_draft = bool(args.draft_model or args.exit_layers)
     drafter = args.draft_model or f"{args.exit_layers} layers"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from chipsmith.commands.show import trace_text
 from chipsmith.output import emit
+from chipsmith.workload_args import add_transform_arguments, transformed
 from workloads.errors import ChipsmithError
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--zipf", type=float, metavar="S", help="expert popularity falls with this power (default: even)"
     )
     parser.add_argument("--merge", action="store_true", help="one GEMM for q, k, v and one for gate, up")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the trace (.parquet or .jsonl)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the trace (.parquet, .jsonl, .et or .csv)")
+    add_transform_arguments(parser)
+    parser.set_defaults(group_size=None)  # a draft model has the formats of --weights, --activations and --kv
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from workloads.describe import describe_trace
     from workloads.trace_io import write_trace
 
-    trace = _trace(args)
+    trace = transformed(_trace(args), args, args.phase)
     if args.output:
         write_trace(trace, args.output)
     report = describe_trace(trace)

@@ -107,3 +107,20 @@ def test_totals_sum_over_iterations() -> None:
     assert sums["operators"] == 1 + 32 * 14 + 2
     assert sums["GMAC"] == trace.macs / 1e9
     assert sums["resident_bytes"] == 2 * 6_738_415_616 + 2 * 11 * 524_288
+
+
+def test_a_trace_is_changed_before_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    words = f"trace gpt2 --phase decode --batch 4 --context 100 --sparsity 2:4 --speculate 3@0.5 -o {path}"
+    assert main(words.split()) == 0
+    expected = build_trace("gpt2", Batch.decode(4, 100)).with_sparsity("2:4").with_speculation(3, 0.5)
+    found = read_trace(path)
+    assert found.ops == expected.ops
+    assert found.expected_tokens == 4 * 1.875
+    assert found.name == "gpt2 decode, sparsity 2:4, speculating 3@0.5"
+
+
+def test_a_draft_model_without_drafts_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", "gpt2", "--draft-model", "gpt2"]) == 2
+    text = "chipsmith: error: --draft-model: got 'gpt2'; goes with --speculate K@A\n"
+    assert capsys.readouterr().err == text

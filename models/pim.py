@@ -24,7 +24,8 @@ from workloads.errors import ChipsmithError, nearest
 LEVELS = ("channel", "pseudo_channel", "rank", "bank_group", "bank")
 #: Places that data travels between, from the sense amplifiers outwards; ``array`` is where it starts.
 PLACES = ("array", "bank", "bank_group", "buffer_die", "external")
-_TERM = re.compile(r"\s*([+-]?)\s*(\w+)\s*")
+_SUM = re.compile(r"\w+(\s*[+-]\s*\w+)*")
+_TERM = re.compile(r"([+-]?)\s*(\w+)")
 _COMMAND_FIELDS = ("opened_by", "closed_by")
 
 
@@ -232,13 +233,14 @@ class PimDevice(Spec):
         Raises:
             ChipsmithError: an unknown name, or a sum below zero.
         """
-        total, end = 0, 0
-        for match in _TERM.finditer(expression):
-            sign, word = match.groups()
-            total += (-1 if sign == "-" else 1) * (int(word) if word.isdigit() else self._timing(word))
-            end = match.end()
-        if end != len(expression) or total < 0:
-            raise ChipsmithError(f"pim.{self.name}: {expression!r}", total, "a sum of timing names, at least 0")
+        if not _SUM.fullmatch(expression):
+            raise ChipsmithError(f"pim.{self.name}", expression, "a sum of timing names and whole numbers is required")
+        total = sum(
+            (-1 if sign == "-" else 1) * (int(word) if word.isdigit() else self._timing(word))
+            for sign, word in _TERM.findall(expression)
+        )
+        if total < 0:
+            raise ChipsmithError(f"pim.{self.name}: {expression}", total, "at least 0 clocks")
         return total
 
     def _timing(self, word: str) -> int:

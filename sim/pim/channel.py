@@ -11,6 +11,7 @@ from models.pim import LEVELS, PimDevice
 from sim.pim.fields import (
     COMMAND_FIELDS,
     COUNT,
+    FITS,
     LEVEL_COUNT,
     LEVEL_MASK,
     LIMIT_FIELDS,
@@ -63,6 +64,7 @@ def run(program: Program, refresh_phase: float = REFRESH_PHASE, log_commands: in
         raise ChipsmithError("refresh_phase", refresh_phase, "from 0 up to, not including, 1")
     device = program.device
     entries, starts = program.entries()
+    _check_fits(device, int(entries[:, FITS].max(initial=0)))
     before = np.concatenate(([0], np.cumsum(entries[:, COUNT])))
     counts = np.zeros((len(device.commands), 3), np.int64)
     out = np.zeros(2 + len(program.lanes), np.int64)
@@ -76,6 +78,14 @@ def run(program: Program, refresh_phase: float = REFRESH_PHASE, log_commands: in
     issued, accesses, bursts = ({name: int(n) for name, n in zip(device.commands, column, strict=True) if n}
                                 for column in counts.T)  # fmt: skip
     return ChannelRun(int(out[0]), issued, accesses, bursts, tuple(map(int, out[2:])), log[: sum(issued.values())])
+
+
+def _check_fits(device: PimDevice, longest: int) -> None:
+    """Refuse an entry that no interval between two refreshes is long enough for."""
+    interval = device.timing_ck["tREFI"]
+    room = interval - device.timing_ck["tRFC"] - device.timing_ck["tRP"]
+    if interval and longest > room:
+        raise ChipsmithError(f"pim program of {device.name}", longest, f"at most {room} clocks fit between refreshes")
 
 
 def tables(device: PimDevice, sets: list[BankSet], refresh_phase: float, queue_commands: int) -> Tables:

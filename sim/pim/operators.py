@@ -5,7 +5,9 @@ Each function writes the design's command sequence for one channel, schedules it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from models.pim import PimDevice, load_device
 from sim.pim import aim, attacc, hbm_pim, newton, plain
@@ -219,9 +221,7 @@ def plain_elementwise(
     return _plain(found, work, operands * size, size, settings)
 
 
-def instruction_stream(
-    device: str | PimDevice, instructions: list[object] | tuple[object, ...], settings: Settings = DEFAULT
-) -> PimResult:
+def instruction_stream(device: str | PimDevice, instructions: Sequence[Any], settings: Settings = DEFAULT) -> PimResult:
     """A stream of AiM instructions on all channels, as nested lists (see :meth:`sim.pim.aim.AimProgram.stream`).
 
     Raises:

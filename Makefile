@@ -31,5 +31,4 @@ verify: setup
 	$(BIN)/chipsmith rtl verify --matrix full
 
 docs: setup
-	$(BIN)/python -m pip install -q -e ".[docs]"
 	$(BIN)/mkdocs build --strict

@@ -131,9 +131,7 @@ def sensitivity(
     rows = values.reshape(base_samples, len(space.paths) + 2, len(measures))
     runs = np.isfinite(rows).all(axis=(1, 2))
     if int(runs.sum()) < min(_LEAST_SAMPLES, base_samples):
-        legal = (
-            f"of {base_samples} rows only so many consist of designs that can run; take more, or narrow the space"
-        )
+        legal = f"of {base_samples} rows only so many consist of designs that can run; take more, or narrow the space"
         raise ChipsmithError("sensitivity", int(runs.sum()), legal)
     picked = index.reshape(base_samples, -1, len(space.paths))[runs]
     kept = np.log(rows[runs]) if logarithm else rows[runs]

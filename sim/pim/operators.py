@@ -11,7 +11,7 @@ from typing import Any
 
 from models.pim import PimDevice, load_device
 from sim.pim import aim, attacc, hbm_pim, newton, plain
-from sim.pim.channel import REFRESH_PHASE, run
+from sim.pim.channel import REFRESH_PHASE, ChannelRun, run
 from sim.pim.program import Program
 from sim.pim.result import PimResult, Work, collect
 from workloads.errors import ChipsmithError
@@ -160,6 +160,57 @@ def _attention_program(
     in_tile, out_tile = unit.lanes * unit.registers["GRF_A"], units * unit.registers["GRF_B"]
     tiles = [(-(-outputs // out_tile), -(-inputs // in_tile)) for outputs, inputs in shapes]
     return hbm_pim.gemvs_program(device, tiles, queries)
+
+
+def placed_attention(
+    device: str | PimDevice,
+    placed: Sequence[Sequence[int]],
+    heads: int,
+    head_dim: int,
+    dtype: str = "",
+    settings: Settings = DEFAULT,
+) -> PimResult:
+    """Attention of requests of any lengths that lie on given channels, as NeuPIMs places them.
+
+    All channels finish the scores before the host's softmax, and that before the contexts: the time is that of the
+    fullest channel of either phase.
+
+    Args:
+        device: ``newton``, ``neupims``, or a device with their program.
+        placed: cached tokens of the requests of each channel.
+        heads: key heads of a request.
+        head_dim: elements of a key.
+        dtype: number format; empty = the first of the units.
+        settings: energies and refresh phase, the same at the start of both phases.
+
+    Raises:
+        ChipsmithError: another device, more channels than it has, a size below 1, a cache that does not fit.
+    """
+    found = _device(device)
+    element = found.check_format(dtype or found.unit.dtypes[0])
+    if found.program != "newton":
+        raise ChipsmithError("pim device", found.name, "requests are placed on channels of newton and neupims")
+    channels = found.organisation.channels
+    if not 0 < len(placed) <= channels or not any(placed):
+        raise ChipsmithError("placed", len(placed), f"requests on 1 to {channels} channels are required")
+    _positive(heads=heads, head_dim=head_dim, context=min(context for cached in placed for context in cached))
+    token = 2 * heads * head_dim * element
+    fullest = max(sum(cached) for cached in placed)
+    _fits(f"keys and values of {fullest} tokens on one channel", token * fullest,
+          found.organisation.capacity_bytes // channels, found.name)  # fmt: skip
+    tokens = sum(map(sum, placed))
+    work = Work(f"attention of {sum(map(len, placed))} placed requests, {heads} heads of {head_dim}", token * tokens,
+                2 * heads * head_dim * tokens)  # fmt: skip
+    keys = [[newton.key_tiles(found, heads * head_dim, context, head_dim) for context in cached] for cached in placed]
+    values = [[newton.value_tiles(found, heads, context, head_dim) for context in cached] for cached in placed]
+    phases = [[_run_tiles(found, requests, settings) for requests in phase if requests] for phase in (keys, values)]
+    cycles = sum(max(done.cycles for done in phase) for phase in phases)
+    return collect(found, work, [(1, done) for phase in phases for done in phase], cycles, settings.energies)
+
+
+def _run_tiles(device: PimDevice, requests: Sequence[Sequence[newton.Tile]], settings: Settings) -> ChannelRun:
+    tiles = [tile for request in requests for tile in request]
+    return run(newton.tile_program(device, tiles), settings.refresh_phase)
 
 
 def elementwise(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from models.pim import Command, EnergySet, PimDevice
+from models.pim import PLACES, Command, EnergySet, PimDevice
 from sim.demand import DEMAND
 from sim.pim.channel import ChannelRun
 
@@ -25,7 +25,7 @@ class PimResult:
         cycles: memory clocks of the slowest channel.
         time_s: the same in seconds.
         commands: issued, by name, all channels.
-        internal_bytes: that units read from their arrays, padding included.
+        internal_bytes: that stay inside: read from the arrays by units, padding included.
         external_bytes: over the data buses.
         operand_bytes: that the operator had to move: weights (or keys and values) once for each pass of the batch,
             of element-wise operations all vectors.
@@ -123,7 +123,7 @@ def collect(
         cycles=cycles,
         time_s=time_s,
         commands=commands,
-        internal_bytes=sum(size * banks.get(name, 0) for name in commands if device.commands[name].macs),
+        internal_bytes=sum(size * banks.get(name, 0) for name in commands if _inside(device.commands[name])),
         external_bytes=sum(size * bursts.get(name, 0) for name in commands if _on_bus(device.commands[name])),
         operand_bytes=work.operand_bytes,
         macs=work.macs,
@@ -141,8 +141,12 @@ def _summed(runs: Sequence[tuple[int, ChannelRun]], what: str) -> dict[str, int]
     return total
 
 
+def _inside(command: Command) -> bool:
+    return command.kind == "column" and command.origin == PLACES[0] and command.reach != PLACES[-1]
+
+
 def _on_bus(command: Command) -> bool:
-    return "external" in (command.origin, command.reach)
+    return PLACES[-1] in (command.origin, command.reach)
 
 
 def _command_pj(

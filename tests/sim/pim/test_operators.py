@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from sim.pim.operators import (
     elementwise,
     gemv,
     instruction_stream,
+    placed_attention,
     plain_elementwise,
     plain_gemv,
 )
-from sim.pim.picture import gemv_curves
+from sim.pim.picture import draw_gemv, gemv_curves
 from sim.pim.result import BACKGROUND
 from workloads.errors import ChipsmithError
 
@@ -75,6 +77,17 @@ def test_one_request_of_neupims_keeps_one_channel_busy() -> None:
     assert one.cycles == full.cycles
     assert more.cycles > 1.9 * full.cycles
     assert full.commands["COMPS"] == 32 * one.commands["COMPS"]
+
+
+def test_placed_requests_wait_for_the_fullest_channel_of_each_phase() -> None:
+    even = placed_attention("neupims", [[512], [512]], 8, 128)
+    whole = decode_attention("neupims", 8, 512, 128, requests=2)
+    assert even.commands["COMPS"] == whole.commands["COMPS"]
+    assert whole.cycles < even.cycles < whole.cycles + 800  # a refresh of its own and the rows that it reopens
+    uneven = placed_attention("neupims", [[512, 512], []], 8, 128)
+    assert uneven.commands["COMPS"] == even.commands["COMPS"]
+    assert uneven.cycles == pytest.approx(2 * even.cycles, rel=0.05)
+    assert uneven.operand_bytes == even.operand_bytes == 2 * 8 * 128 * 2 * 1024
 
 
 def test_heads_are_dealt_to_channels() -> None:
@@ -135,6 +148,19 @@ def test_instruction_streams_run_on_every_channel() -> None:
         ),
         (lambda: decode_attention("aim", 8, 512, 128, dtype="fp16"), "dtype: got 'fp16'; aim multiplies bf16"),
         (lambda: decode_attention("aim", 8, 0, 128), "context: got 0; a whole number above 0 is required"),
+        (
+            lambda: placed_attention("aim", [[512]], 8, 128),
+            "pim device: got 'aim'; requests are placed on channels of newton and neupims",
+        ),
+        (
+            lambda: placed_attention("neupims", [[512]] * 33, 8, 128),
+            "placed: got 33; requests on 1 to 32 channels are required",
+        ),
+        (
+            lambda: placed_attention("neupims", [[2**17]], 32, 128),
+            "pim.neupims; keys and values of 131072 tokens on one channel need 2147483648 bytes, there are 1073741824: "
+            "1073741824 bytes are missing",
+        ),
         (lambda: elementwise("aim", "add", 64), "pim device: got 'aim'; element-wise operations run on hbm_pim"),
         (lambda: elementwise("hbm_pim", "sub", 64), "kernel: got 'sub'; known: add, mul, relu"),
         (
@@ -203,8 +229,10 @@ def test_larger_is_not_faster(device: str, out_features: int, in_features: int) 
     assert gemv(device, out_features, in_features, 2).cycles >= small
 
 
-def test_curves_of_the_picture() -> None:
+def test_curves_and_drawing_of_the_picture(tmp_path: Path) -> None:
     (curve,) = gemv_curves(["aim"], [512, 1024], [1, 2])
+    draw_gemv(tmp_path / "gemv.png", [curve], [512, 1024], [1, 2])
+    assert (tmp_path / "gemv.png").read_bytes().startswith(b"\x89PNG")
     assert curve.time_s == (gemv("aim", 512, 512).time_s, gemv("aim", 1024, 1024).time_s)
     assert curve.plain_s[1] == plain_gemv("aim", 1024, 1024).time_s
     assert curve.speedup[0] == pytest.approx(2 * curve.speedup[1], rel=0.01)

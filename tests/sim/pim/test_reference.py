@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chipsmith.validate import SourceRow, compare, validate
+from sim.pim.operators import placed_attention
 
 AIM: dict[str, Any] = {
     "device": "GDDR6-AiM", "channels": 32, "tCK_ns": 0.5, "refresh": "none visible", "pim_command_interval_ck": 2,
@@ -67,6 +68,26 @@ def test_what_is_skipped_and_why(
 ) -> None:
     (row,) = rows(tmp_path / "r.jsonl", record(hardware, workload, cycles=1))
     assert (row.n, row.skip_reasons) == (0, {reason: 1})
+
+
+@pytest.mark.parametrize(("model", "batch"), [("GPT3-13B", 32), ("GPT3-7B", 512)])
+def test_attention_stage_of_neupims(reference_dir: Path, model: str, batch: int) -> None:
+    """Two row buffers, no interleaving: the fullest channel of the request list, tensor parallel 4."""
+    lines = (reference_dir / "memory" / "neupims.jsonl").read_text().splitlines()
+    wanted = ("dual_row_buffer", model, batch)
+    (found,) = (
+        record
+        for record in map(json.loads, lines)
+        if tuple(record["workload"][key] for key in ("mode", "model", "batch")) == wanted
+    )
+    workload = found["workload"]
+    lists = json.loads((reference_dir / "memory" / "neupims_requests.json").read_text())
+    placed: list[list[int]] = [[] for _ in range(32)]
+    for context, channel in lists[workload["requests_ref"].split("#")[1]]["requests"]:
+        placed[channel].append(context)
+    heads = workload["heads"] // workload["tensor_parallel"]
+    cycles = placed_attention("neupims", placed, heads, workload["d_model"] // workload["heads"]).cycles
+    assert cycles == pytest.approx(found["expect"]["stage_cycles"]["B"], rel=0.03)
 
 
 @pytest.mark.parametrize(

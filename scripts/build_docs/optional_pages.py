@@ -8,7 +8,7 @@ from pathlib import Path
 _OPTIONAL = re.compile(r"<!-- optional: (\S+) \| (.*?) -->")
 #: Tab of the navigation to (title, page) in order.
 PAGES: dict[str, tuple[tuple[str, str], ...]] = {
-    "How it works": (("DRAM command by command", "memory.md"),),
+    "How it works": (("DRAM command by command", "memory.md"), ("Processing in memory", "pim.md")),
     "Reference": (("Files read and written", "formats.md"),),
 }
 

@@ -65,7 +65,8 @@ def browser(profile: Path) -> Iterator[Chrome]:
 
 
 def open_page(driver: Chrome, path: Path) -> None:
-    """Load a file and draw every figure of it, as printing would."""
+    """Load a file and draw every figure of it, as printing would; requests of earlier pages are forgotten."""
+    driver.get_log("performance")  # type: ignore[no-untyped-call]
     driver.get(path.resolve().as_uri())
     driver.execute_async_script(_DRAW)
 
@@ -98,7 +99,7 @@ def complaints(driver: Chrome) -> list[str]:
 
 
 def foreign_requests(driver: Chrome, path: Path) -> list[str]:
-    """Addresses that were asked for since the last call and are neither the file nor in it."""
+    """Addresses that were asked for since the file was opened and are neither the file nor in it."""
     entries: list[dict[str, Any]] = driver.get_log("performance")  # type: ignore[no-untyped-call]
     messages = [json.loads(entry["message"])["message"] for entry in entries]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]

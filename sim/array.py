@@ -18,16 +18,16 @@ recurrences); both restated in closed form and checked against their printed cyc
 
 from __future__ import annotations
 
-from models.jit import kernel
+from models.jit import inlined, kernel
 
 
-@kernel
+@inlined
 def skew_cycles(rows: int, cols: int, hop: int) -> int:
     """Cycles between the first operand entering and the farthest PE working: (R - 1 + C - 1) hops."""
     return (rows + cols - 2) * hop
 
 
-@kernel
+@inlined
 def pass_cycles(preload: int, stream: int, rows: int, cols: int, hop: int, mac_pipe: int, drain: int) -> int:
     """Cycles of one pass that overlaps with nothing.
 
@@ -42,14 +42,14 @@ def pass_cycles(preload: int, stream: int, rows: int, cols: int, hop: int, mac_p
     return preload + stream + skew_cycles(rows, cols, hop) + mac_pipe + drain
 
 
-@kernel
+@inlined
 def issue_interval(stream: int, preload: int, min_issue: int) -> int:
     """Cycles between the starts of two overlapped passes: streaming hides the next preload, or waits for it."""
     interval = stream if stream > preload else preload
     return interval if interval > min_issue else min_issue
 
 
-@kernel
+@inlined
 def overlapped_cycles(
     first_preload: int,
     intervals: int,

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from models.jit import kernel
+from models.jit import inlined, kernel
 from sim.array import issue_interval, overlapped_cycles, pass_cycles
 from sim.demand import BAD_MAPPING, BOUND, NO_ACCUM, NO_SPAD, OK
 from sim.memory.stream import block_store_bytes, spanned_bytes, stream_efficiency
@@ -85,7 +85,7 @@ MAPPING = np.dtype(
 )
 
 
-@kernel
+@inlined
 def _cd(a: int, b: int) -> int:
     """ceil(a / b) through floating point, three times faster than integer division.
 
@@ -95,7 +95,7 @@ def _cd(a: int, b: int) -> int:
     return int(np.ceil(a / b))
 
 
-@kernel
+@inlined
 def _step(p: Any, dataflow: int, stream: int) -> int:
     """Cycles from one pass to the next when ``stream`` rows go through the array."""
     preload = 0 if dataflow == OS else p["rows"]
@@ -105,14 +105,14 @@ def _step(p: Any, dataflow: int, stream: int) -> int:
     return issue_interval(stream, hidden, p["min_issue"])
 
 
-@kernel
+@inlined
 def _chunk(p: Any, dataflow: int, tile: int) -> int:
     """Rows that one preloaded block serves."""
     reuse = p["reuse_rows"] if dataflow == WS else 0
     return reuse if 0 < reuse < tile else tile
 
 
-@kernel
+@inlined
 def _stream_tile(p: Any, dataflow: int, tile: int) -> tuple[int, int]:
     """(cycles, passes) of streaming ``tile`` rows through one stationary block."""
     if tile <= 0:
@@ -128,7 +128,7 @@ def _stream_tile(p: Any, dataflow: int, tile: int) -> tuple[int, int]:
     return cycles, full
 
 
-@kernel
+@inlined
 def _axis(p: Any, dataflow: int, unit: int, size: int, tile: int) -> tuple[int, int, int, int, int]:
     """One dimension cut into tiles: (tiles, cycles or blocks of all, of a full tile, passes of all, of a full tile).
 
@@ -148,7 +148,7 @@ def _axis(p: Any, dataflow: int, unit: int, size: int, tile: int) -> tuple[int, 
     return tiles, rest * full_cycles + edge_cycles, full_cycles, rest * full_passes + edge_passes, full_passes
 
 
-@kernel
+@inlined
 def _units(p: Any, dataflow: int) -> tuple[int, int, int]:
     """Array extent along m, k, n; 0 where the dimension streams."""
     if dataflow == WS:
@@ -158,7 +158,7 @@ def _units(p: Any, dataflow: int) -> tuple[int, int, int]:
     return p["cols"], p["rows"], 0
 
 
-@kernel
+@inlined
 def _fits(op: Any, q: Any, p: Any, tiles_m: int, tiles_n: int) -> int:
     """Status of the SRAM limits for one mapping."""
     halves = p["halves"]
@@ -202,7 +202,7 @@ def gemm_depth(op: Any, q: Any, p: Any) -> Any:
     return axis, acts, weights, results
 
 
-@kernel
+@inlined
 def operand_reads(q: Any, tiles_m: int, tiles_n: int) -> tuple[int, int]:
     """How often all activations and all weights are read from memory."""
     reads_a = min(q["grid_n"], tiles_n) if q["keep"] == KEEP_ACT else tiles_n
@@ -210,7 +210,7 @@ def operand_reads(q: Any, tiles_m: int, tiles_n: int) -> tuple[int, int]:
     return reads_a, reads_w
 
 
-@kernel
+@inlined
 def _critical(q: Any, cores: int, count: int, m: tuple[int, int, int], n: tuple[int, int, int]) -> tuple[int, int]:
     """(work of the busiest core along m x n, active cores); ``m``, ``n`` = (tiles, measure of all, of a full tile)."""
     tiles_m, all_m, full_m = m
@@ -268,7 +268,7 @@ def _bound(op: Any, p: Any, out: Any) -> int:
     return OK
 
 
-@kernel
+@inlined
 def _finish(p: Any, out: Any, cycles: float, run: float) -> int:
     """Split the kernel's total into what overlaps (busy, amounts) and what does not (fixed)."""
     if p["spad_port_bytes"] > 0:  # the array waits for its scratchpad: port time is engine time
@@ -315,7 +315,7 @@ def _gemm_events(op: Any, p: Any, q: Any, m: Any, k: Any, n: Any, out: Any) -> N
     out["noc_bytes"] = moved_in + out["dram_write_bytes"]
 
 
-@kernel
+@inlined
 def _faces(op: Any, q: Any, p: Any) -> Any:
     """The dimensions of the result as :func:`_axis` cuts them: m, n."""
     unit_m, _, unit_n = _units(p, q["dataflow"])
@@ -324,7 +324,7 @@ def _faces(op: Any, q: Any, p: Any) -> Any:
     return m, n
 
 
-@kernel
+@inlined
 def _legal(q: Any, p: Any) -> bool:
     sizes = q["tile_m"] >= 1 and q["tile_k"] >= 1 and q["tile_n"] >= 1 and (p["dataflows"] >> q["dataflow"]) & 1 == 1
     if q["deal"] == ROUND_ROBIN and q["keep"] != KEEP_NONE:  # a core's tiles are no neighbours: nothing to keep
@@ -387,14 +387,14 @@ def gemm_tile(op: Any, q: Any, p: Any, out: Any) -> int:
     return status
 
 
-@kernel
+@inlined
 def _granule(op: Any, q: Any, p: Any) -> tuple[int, int]:
     """(rows, columns) of the first block: what must be there before the array can start."""
     rows = p["reuse_rows"] if p["reuse_rows"] > 0 else p["rows"]
     return min(q["tile_m"], op["m"], rows), min(q["tile_n"], op["n"], p["cols"])
 
 
-@kernel
+@inlined
 def array_run(op: Any, q: Any, p: Any, work: int) -> int:
     """Cycles of an array run whose passes take ``work`` cycles: with preload, skew and drain where they overlap."""
     if p["overlapped"] == 0:
@@ -408,7 +408,7 @@ def array_run(op: Any, q: Any, p: Any, work: int) -> int:
     return overlapped_cycles(first_preload, work, step, held, p["rows"], p["cols"], HOP, p["mac_pipe"], p["drain"])
 
 
-@kernel
+@inlined
 def _waiting(op: Any, q: Any, p: Any) -> int:
     """Cycles of the passes that wait for the last load."""
     flow = q["dataflow"]
@@ -418,7 +418,7 @@ def _waiting(op: Any, q: Any, p: Any) -> int:
     return step * (1 if flow == OS else _cd(_cd(tile_k, p["rows"]), p["arrays"]))
 
 
-@kernel
+@inlined
 def first_and_last(op: Any, q: Any, p: Any, active: int, per_cycle: float) -> tuple[float, float]:
     """Cycles to load the first block's operands, and to store the last block's results, on every active core.
 
@@ -429,7 +429,7 @@ def first_and_last(op: Any, q: Any, p: Any, active: int, per_cycle: float) -> tu
     return first, active * rows * cols * op["o_bits"] / per_cycle
 
 
-@kernel
+@inlined
 def _compose(op: Any, q: Any, p: Any, work: int, active: int, efficiency: float, pass_m: int, out: Any) -> int:
     """Overlap of the array run with the memory stream (module docstring); ``pass_m``: cycles or blocks of an m tile."""
     flow = q["dataflow"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from models.jit import kernel
+from models.jit import inlined, kernel
 from sim.demand import BOUND, NO_SPAD, OK
 from sim.engines.systolic_kernels import (
     ATTENTION,
@@ -55,7 +55,7 @@ NEAR_LARGE = 1.1  # the same for operators above TINY, whose structured candidat
 ROUNDS_LARGE = 2
 
 
-@kernel
+@inlined
 def copy_mapping(source: Any, target: Any) -> None:
     """Copy all fields of a mapping record."""
     target["dataflow"] = source["dataflow"]
@@ -68,18 +68,18 @@ def copy_mapping(source: Any, target: Any) -> None:
     target["deal"] = source["deal"]
 
 
-@kernel
+@inlined
 def _fd(a: int, b: int) -> int:
     """floor(a / b) through floating point; exact for 0 <= a < 2**52 by the argument of ``_cd``."""
     return int(a / b)
 
 
-@kernel
+@inlined
 def _round_up(value: int, unit: int) -> int:
     return _cd(value, unit) * unit if unit > 1 else value
 
 
-@kernel
+@inlined
 def _widest_n(op: Any, q: Any, p: Any, panels_m: int) -> int:
     """Largest n tile that the SRAM limits allow for the tile_m, tile_k and keep in ``q`` (0 = none)."""
     halves = p["halves"]
@@ -121,7 +121,7 @@ def _work_floor(op: Any, p: Any, dataflow: int) -> float:
     return blocks * _stream_tile(p, dataflow, stream)[0] / (p["arrays"] * p["cores"])
 
 
-@kernel
+@inlined
 def _even_work(op: Any, q: Any, p: Any, depth: Any) -> int:
     """Array cycles of the busiest core, at least: blocks and rows shared as evenly as the core grid allows."""
     flow, count = q["dataflow"], op["count"]
@@ -142,7 +142,7 @@ def _even_work(op: Any, q: Any, p: Any, depth: Any) -> int:
     return _cd(work, p["arrays"])
 
 
-@kernel
+@inlined
 def _streamed(p: Any, dataflow: int, size: int) -> int:
     """Cycles to stream ``size`` rows through one stationary block, in however many passes, at least."""
     reuse = p["reuse_rows"] if dataflow == WS else 0
@@ -151,14 +151,14 @@ def _streamed(p: Any, dataflow: int, size: int) -> int:
     return size + least if p["overlapped"] == 0 else max(size, least)
 
 
-@kernel
+@inlined
 def _moving(op: Any, p: Any, depth: Any, reads_a: int, reads_w: int, efficiency: float) -> float:
     """Cycles to move all operands and results."""
     moved = (reads_a * depth[1] + reads_w * depth[2] + depth[3]) * op["count"]
     return moved / (efficiency * p["bytes_per_cycle"])
 
 
-@kernel
+@inlined
 def _floor(op: Any, q: Any, p: Any, depth: Any, work: int) -> float:
     """Cycles that the mapping in ``q`` cannot beat; ``work`` = :func:`_even_work` of its dataflow, grid and deal."""
     tiles_m, tiles_n = _cd(op["m"], q["tile_m"]), _cd(op["n"], q["tile_n"])
@@ -172,7 +172,7 @@ def _floor(op: Any, q: Any, p: Any, depth: Any, work: int) -> float:
     return p["latency"] + max(moving, first + last + array_run(op, q, p, work))
 
 
-@kernel
+@inlined
 def _same_cost(op: Any, q: Any, p: Any, out: Any, best_q: Any, best: Any) -> bool:
     """Whether a mapping as fast as the best has less memory traffic, or as much and less SRAM traffic."""
     moved = out["dram_read_bytes"] + out["dram_write_bytes"]
@@ -201,7 +201,7 @@ def _try(op: Any, q: Any, p: Any, depth: Any, trial: Any, best_q: Any, best: Any
     return 1
 
 
-@kernel
+@inlined
 def _useless(q: Any, tiles_m: int, tiles_n: int) -> bool:
     """Keeping an operand that no core would read twice anyway only costs SRAM."""
     if q["keep"] == KEEP_ACT:
@@ -273,6 +273,8 @@ def _shallow(op: Any, p: Any) -> int:
 def _search_placements(op: Any, q: Any, p: Any, trial: Any, best_q: Any, best: Any, found: int) -> int:
     """All core grids and operands kept for the dataflow and tile_k in ``q``."""
     depth = gemm_depth(op, q, p)
+    if found != 0 and p["latency"] + _moving(op, p, depth, 1, 1, p["efficiency"]) >= best["cycles"]:
+        return found
     cores = p["cores"]
     for grid_m in range(1, cores + 1):
         if cores % grid_m != 0:

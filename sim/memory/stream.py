@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.jit import kernel
+from models.jit import inlined
 
 
-@kernel
+@inlined
 def stream_efficiency(single: float, interference: float, streams: int) -> float:
     """Share of the peak that ``streams`` concurrent sequential streams reach together.
 
@@ -21,7 +21,7 @@ def stream_efficiency(single: float, interference: float, streams: int) -> float
     return single * (1.0 - interference * (1.0 - 1.0 / streams)) if streams > 1 else single
 
 
-@kernel
+@inlined
 def spanned_bytes(rows: int, row_bits: int, tile_bits: int, tiles: int, request_bytes: int) -> int:
     """Bytes moved when ``rows`` rows of ``row_bits`` are read in ``tiles`` pieces of ``tile_bits`` each.
 
@@ -46,7 +46,7 @@ def spanned_bytes(rows: int, row_bits: int, tile_bits: int, tiles: int, request_
     return plain + rows * (tiles - 1 - aligned) * request_bytes
 
 
-@kernel
+@inlined
 def block_store_bytes(rows: int, blocks: int, block_bits: int, last_bits: int, request_bytes: int) -> int:
     """Bytes written when every array block stores its own ``rows`` short rows as whole requests."""
     request_bits = 8 * request_bytes

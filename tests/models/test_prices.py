@@ -170,7 +170,7 @@ def test_hash_names_the_data_files_and_the_set() -> None:
         ({"engines.npu.rows": []}, "chip table: got 0; prices need at least one row"),
         ({"engines.npu.act_dtype": ["fp16", "fp99"]},
          "chip.engines.npu.act_dtype: got 'fp99'; did you mean 'fp8'? known: bf16, fp16, fp32, fp8, int1, int16, int2, "
-         "int3, int32, int4, int5, int6, int7, int8, ternary"),
+         "int3, int32, int4, int5, int6, int7, int8, mxfp4, mxfp6, mxfp8, mxint8, nvfp4, ternary, ternary5"),
     ],
 )  # fmt: skip
 def test_what_has_no_price_is_refused(columns: dict[str, Any], text: str) -> None:

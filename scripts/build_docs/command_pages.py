@@ -76,7 +76,7 @@ def _row(action: argparse.Action) -> str:
 
 def _expanded(action: argparse.Action) -> str:
     """The help text with its placeholders filled in."""
-    return (action.help or "") % {**vars(action), "prog": "chipsmith"} if action.help else ""
+    return (action.help or "") % {**vars(action), "prog": "chipsmith"}
 
 
 def _text(text: str) -> str:

@@ -161,7 +161,6 @@ def test_a_stored_study_knows_it(chip: Chip, gpt2: Trace, tmp_path: Path) -> Non
 
 
 def test_its_share_of_the_variance(chip: Chip, gpt2: Trace) -> None:
-    pytest.importorskip("SALib")
     space = Space(chip, {SPARSITY: ["dense", "2:4"], ROWS: [128]})
     found = sensitivity(space, gpt2, ["tpot_s"], base_samples=16, iso_quality="none")
     sparsity, rows = found.of("tpot_s")

@@ -24,10 +24,11 @@ def test_mutated_files_give_a_result_or_a_clear_error(name: str) -> None:
 @pytest.mark.parametrize("name", fuzz.names())
 def test_what_the_mutations_start_from_is_legal(name: str, tmp_path: Path) -> None:
     target = fuzz._TARGETS[name]()
+    assert target.seeds
     for seed in target.seeds:
         path = tmp_path / f"input{target.suffix}"
         path.write_bytes(seed)
-        target.read(path)
+        assert target.read(path) is not None
 
 
 def test_mutations_change_files_and_repeat() -> None:

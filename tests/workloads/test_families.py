@@ -149,7 +149,8 @@ def test_recurrence_of_rwkv_7() -> None:
 
 def test_engines_know_every_function_of_every_shipped_model() -> None:
     for name in list_configs():
-        lower(build_trace(name, Batch.decode(1, 16)))
+        trace = build_trace(name, Batch.decode(1, 16))
+        assert set(lower(trace).trace_row.tolist()) == set(range(len(trace.ops))), name
 
 
 # ---------------------------------------------------------------- formats that models are published in

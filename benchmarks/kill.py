@@ -6,7 +6,9 @@ What must hold after each kill:
 - ``explore``: the study opens, holds at least the designs that it held after the kill before, none of them twice,
   and once it may finish equals, row for row, the study of an undisturbed process.
 
-A moment is drawn uniformly over what the command takes undisturbed. SIGKILL leaves no time to remove a temporary
+A moment of ``trace`` and ``run`` is drawn uniformly over what the command takes undisturbed. ``explore`` is killed
+from shortly before it stores its next design on, often enough to be struck about ten times before it is done.
+SIGKILL leaves no time to remove a temporary
 file; its hidden name (``.name.xxxx``) is never taken for a result.
 """
 
@@ -138,6 +140,15 @@ def _has_rows(study: Path) -> bool:
         return False
 
 
+def _stored(study: Path) -> int:
+    """Designs in the file, without loading them; 0 where there is none yet."""
+    try:
+        with sqlite3.connect(f"file:{study}?mode=ro", uri=True) as db:
+            return int(db.execute("select count(*) from designs").fetchone()[0])
+    except sqlite3.DatabaseError:
+        return 0
+
+
 def kill_explore(n: int, seed: int, budget: int = 4000, rounds_of: int = 10) -> Outcome:
     """Kill ``explore`` ``n`` times; after every ``rounds_of`` kills of a study it may finish and is compared.
 
@@ -153,13 +164,19 @@ def kill_explore(n: int, seed: int, budget: int = 4000, rounds_of: int = 10) -> 
         _finish(arguments, folder)
         expected = _designs(folder / "s.db")
         (folder / "s.db").unlink()
-        takes_s = _finish(arguments, folder)
+        first_s, takes_s = _next_design_and_end(arguments, folder / "s.db")
+        share_s = (takes_s - first_s) / rounds_of
+        (folder / "s.db").unlink()
+        _killed(arguments, folder, first_s + share_s)
+        again_s, _ = _next_design_and_end([*arguments, "--resume"], folder / "s.db")
         while kills + finished < n:
             (folder / "s.db").unlink(missing_ok=True)
             before: list[tuple[object, ...]] = []
             for _ in range(min(rounds_of, n - kills - finished)):
                 more = ["--resume"] if (folder / "s.db").exists() else []
-                struck = _killed([*arguments, *more], folder, float(generator.uniform(0.2, 1.0)) * takes_s)
+                ready_s = again_s if more else first_s
+                moment_s = float(generator.uniform(0.9 * ready_s, ready_s + 1.5 * share_s))
+                struck = _killed([*arguments, *more], folder, moment_s)
                 kills, finished = kills + struck, finished + (not struck)
                 found = _designs(folder / "s.db")
                 _compare(before, found, expected)
@@ -168,6 +185,17 @@ def kill_explore(n: int, seed: int, budget: int = 4000, rounds_of: int = 10) -> 
             _finish([*arguments, *(["--resume"] if (folder / "s.db").exists() else [])], folder)
             _compare(expected, _designs(folder / "s.db"), expected)
     return Outcome("explore", kills, finished, resumed=tuple(resumed))
+
+
+def _next_design_and_end(arguments: Sequence[str], study: Path) -> tuple[float, float]:
+    """Seconds from the start to the next stored design and to the end of an undisturbed process."""
+    held, begin = _stored(study), time.perf_counter()
+    process = _start(arguments, study.parent)
+    while process.poll() is None and _stored(study) <= held:
+        time.sleep(0.02)
+    next_s = time.perf_counter() - begin
+    process.communicate()
+    return next_s, time.perf_counter() - begin
 
 
 def _exploration(budget: int) -> list[str]:

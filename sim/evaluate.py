@@ -16,6 +16,7 @@ from sim.demand import FIDELITIES, MODES, NO_MEMORY, OK
 from sim.engine import Array, Engine, new_demands, plain_loop
 from sim.lower import Rows, lower
 from sim.mapping import Mapping, Placement, place
+from sim.policy import arranged
 from sim.timeline import UNROLL, Plan, plan, play, play_many
 from workloads.errors import ChipsmithError, nearest
 from workloads.trace import Trace
@@ -31,7 +32,7 @@ class Evaluation:
     """Everything known about ``n`` chips on one trace.
 
     Attributes:
-        trace: the trace; ``ops`` operators.
+        trace: the trace as the chips' policy arranges it; ``ops`` operators.
         table: the chips. fidelity: how rows were priced.
         placement: engines and who runs where.
         rows: operator rows (k).
@@ -81,6 +82,7 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
     """
     if fidelity not in FIDELITIES:
         raise ChipsmithError("fidelity", fidelity, nearest(fidelity, FIDELITIES))
+    trace = arranged(trace, table.base)
     placement = place(trace, table.base, mapping)
     rows = lower(trace)
     n, ops = table.n, len(trace.ops)

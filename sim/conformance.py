@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from models.chip import Chip, ChipTable
-from sim.demand import AUTO, DEMAND, FIDELITIES, GIVEN, OK, STATUS_TEXT
+from sim.demand import AUTO, DEMAND, GIVEN, KERNEL_FIDELITIES, OK, STATUS_TEXT
 from sim.engine import Array, Engine, new_demands, plain_loop
 from sim.lower import Rows, kind_name, lower
 from workloads.errors import ChipsmithError
@@ -155,7 +155,7 @@ def _path(engine: Engine, chip: Chip) -> str:
 
 def _missing_kernels(engine: Engine) -> Iterator[Violation]:
     for kind in sorted(engine.kinds):
-        for fidelity in FIDELITIES:
+        for fidelity in KERNEL_FIDELITIES:
             if (kind, fidelity) not in engine.kernels:
                 yield Violation("kernels", "", fidelity, f"none for kind {kind}")
 
@@ -172,13 +172,13 @@ def _price(subject: _Subject, fidelity: str, mapping: Array | None = None, copie
         status = plain_loop(subject.engine, subject.rows, params, records, fidelity, demands)
     else:
         mode = AUTO if mapping is None else GIVEN
-        subject.engine.loop(subject.rows, params, records, mode, FIDELITIES.index(fidelity), demands, status)
+        subject.engine.loop(subject.rows, params, records, mode, KERNEL_FIDELITIES.index(fidelity), demands, status)
     return _Priced(demands, records, status)
 
 
 def _check(subject: _Subject) -> Iterator[Violation]:
-    priced = {fidelity: _price(subject, fidelity) for fidelity in FIDELITIES}
-    for fidelity in FIDELITIES:
+    priced = {fidelity: _price(subject, fidelity) for fidelity in KERNEL_FIDELITIES}
+    for fidelity in KERNEL_FIDELITIES:
         yield from _check_status(subject, fidelity, priced[fidelity])
         yield from _check_rows(subject, fidelity, priced[fidelity])
         yield from _check_repeatable(subject, fidelity, priced[fidelity])

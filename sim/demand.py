@@ -94,7 +94,9 @@ STATUS_TEXT = (
     "no engine takes an operator",
 )
 
-FIDELITIES = ("bound", "tile")
+#: Levels of ``simulate``; kernels price the first two, ``command`` asks the DRAM model about the demand of ``tile``.
+FIDELITIES = ("bound", "tile", "command")
+KERNEL_FIDELITIES = FIDELITIES[:2]
 BOUND, TILE = 0, 1
 MODES = ("auto", "gemmini", "given")
 AUTO, GEMMINI, GIVEN = 0, 1, 2

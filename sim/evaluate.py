@@ -12,10 +12,12 @@ import numpy as np
 
 from models.chip import ChipTable
 from models.prices import Prices, price
-from sim.demand import FIDELITIES, MODES, NO_MEMORY, OK
+from sim.demand import FIDELITIES, KERNEL_FIDELITIES, MODES, NO_MEMORY, OK
 from sim.engine import Array, Engine, new_demands, plain_loop
 from sim.lower import Rows, lower
 from sim.mapping import Mapping, Placement, place
+from sim.memory.overlap import Overlaps
+from sim.memory.traffic import Memories, floor_at_peak, reprice
 from sim.policy import arranged
 from sim.timeline import UNROLL, Plan, plan, play, play_many
 from workloads.errors import ChipsmithError, nearest
@@ -93,12 +95,13 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
     need = np.zeros((n, ops, max(1, len(resources.names))))
     energy = np.zeros((n, ops, len(DYNAMIC)))
     demands = {}
+    overlaps = Overlaps(Memories(table)) if fidelity == "command" else None
     for index, engine in enumerate(placement.engines):
         mine = np.array([j for j, row in enumerate(rows.trace_row) if placement.engine_of[int(row)] == index], np.int64)
         if len(mine) == 0:
             continue
         out, records = _price_engine(
-            engine, placement.paths[index], rows, mine, table, mapping, fidelity, trace, status
+            engine, placement.paths[index], rows, mine, table, mapping, fidelity, trace, status, overlaps
         )
         demands[index] = (mine, out, records)
         hz = _clock(table, placement.paths[index])
@@ -112,6 +115,8 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
             _charge(energy[:, row], out[:, slot], charges)
     counts = np.array([trace.blocks[op.block].count for op in trace.ops], np.int64)
     unrolled = plan(trace, placement.engine_of)
+    if overlaps is not None:
+        overlaps.mix(resources.names, need, lambda i: _first_times(unrolled, fixed[i], busy[i], need[i]), unrolled.op)
     makespan, unrolls = _play(trace, placement, unrolled, fixed, busy, need, status)
     return Evaluation(
         trace, table, fidelity, placement, rows, demands, prices, resources.names, fixed, busy, need, energy,
@@ -172,6 +177,7 @@ def _price_engine(
     fidelity: str,
     trace: Trace,
     status: Array,
+    overlaps: Overlaps | None,
 ) -> tuple[Array, Array]:
     """Demands and mapping records of one engine's rows; updates the chips' status."""
     params = engine.pack(table, path)
@@ -180,15 +186,32 @@ def _price_engine(
     mode = MODES.index(mapping.source)
     if mapping.source == "given" and fidelity != "bound":
         mode = _fill_given(engine, rows, mine, mapping, trace, records)
-    out = new_demands(table.n, len(mine))
-    codes = np.zeros((table.n, len(mine)), np.int64)
-    if engine.loop is not None:
-        engine.loop(ops, params, records, mode, FIDELITIES.index(fidelity), out, codes)
-    else:
-        codes = plain_loop(engine, ops, params, records, fidelity, out)
+    level = "bound" if fidelity == "bound" else "tile"
+    out, codes = _run(engine, ops, params, records, mode, level)
     worst = codes.max(axis=1)
     np.copyto(status, worst, where=(status == OK) & (worst != OK))
+    if fidelity == "bound":
+        floor_at_peak(engine, table, path, out)
+    if overlaps is not None:
+        mixes = reprice(
+            overlaps.memories, engine, path, ops, params, out,
+            lambda own, at: _run(engine, ops[at], own, records[:, at], MODES.index("given"), "tile")[0],
+        )  # fmt: skip
+        overlaps.add(mixes, rows.trace_row[mine], out)
     return out, records
+
+
+def _run(
+    engine: Engine, ops: Array, params: Array, records: Array, mode: int, fidelity: str
+) -> tuple[Array, Array]:
+    """Demands and status codes, (n, k), of an engine's kernels; ``records`` hold the mapping, or are filled."""
+    out = new_demands(len(params), len(ops))
+    if engine.loop is None:
+        return out, plain_loop(engine, ops, params, records, fidelity, out)
+    codes = np.zeros(out.shape, np.int64)
+    own = np.ascontiguousarray(records)
+    engine.loop(ops, params, own, mode, KERNEL_FIDELITIES.index(fidelity), out, codes)
+    return out, codes
 
 
 def _fill_given(engine: Engine, rows: Rows, mine: Array, mapping: Mapping, trace: Trace, records: Array) -> int:
@@ -270,6 +293,13 @@ def _play(
             table = plan(trace, placement.engine_of, unroll)
             unrolls[todo] = unroll
     return makespan, unrolls
+
+
+def _first_times(table: Plan, fixed: Array, busy: Array, need: Array) -> tuple[Array, Array]:
+    """Start and end of every instance of a plan on one chip."""
+    start, end, extra = np.zeros(len(table.op)), np.zeros(len(table.op)), np.zeros(len(table.unrolled))
+    play(*(*plan_arrays(table), fixed, busy, need, start, end, extra))
+    return start, end
 
 
 def _play_part(table: Plan, fixed: Array, busy: Array, need: Array, makespan: Array) -> None:

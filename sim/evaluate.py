@@ -12,7 +12,8 @@ import numpy as np
 
 from models.chip import ChipTable
 from models.prices import Prices, price
-from sim.demand import FIDELITIES, KERNEL_FIDELITIES, MODES, NO_MEMORY, OK
+from sim.capacity import needed_bytes
+from sim.demand import FIDELITIES, MODES, NO_MEMORY, OK
 from sim.engine import Array, Engine, new_demands, plain_loop
 from sim.lower import Rows, lower
 from sim.mapping import Mapping, Placement, place
@@ -86,10 +87,11 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
         raise ChipsmithError("fidelity", fidelity, nearest(fidelity, FIDELITIES))
     trace = arranged(trace, table.base)
     placement = place(trace, table.base, mapping)
+    _check_forced(trace, table, placement, mapping)
     rows = lower(trace)
     n, ops = table.n, len(trace.ops)
     prices = prices_of(table)
-    status = _capacity_status(trace, table)
+    status = _capacity_status(trace, table, placement, rows)
     resources = _Resources(table, placement)
     fixed, busy = np.zeros((n, ops)), np.zeros((n, ops))
     need = np.zeros((n, ops, max(1, len(resources.names))))
@@ -160,10 +162,19 @@ def _clock(table: ChipTable, path: str) -> Array:
     return table.column(f"{path}.clock_hz") if path.startswith("engines.") else np.ones(table.n)
 
 
-def _capacity_status(trace: Trace, table: ChipTable) -> Array:
+def _check_forced(trace: Trace, table: ChipTable, placement: Placement, mapping: Mapping) -> None:
+    """Refuse operators that a mapping puts where they can't run."""
+    for row, op in enumerate(trace.ops):
+        index = placement.engine_of[row]
+        check = placement.engines[index].check
+        if op.name in mapping.engines and check is not None:
+            check(table.base.engines[placement.names[index]], op, f"mapping.engines.{op.name}")
+
+
+def _capacity_status(trace: Trace, table: ChipTable, placement: Placement, rows: Rows) -> Array:
     status = np.full(table.n, OK, np.int64)
-    name = next(iter(table.base.engines.values())).memory
-    status[table.column(f"memories.{name}.capacity_bytes") < trace.resident_bytes] = NO_MEMORY
+    for name, need in needed_bytes(trace, table, placement, rows).items():
+        status[table.column(f"memories.{name}.capacity_bytes") < need] = NO_MEMORY
     return status
 
 
@@ -186,13 +197,14 @@ def _price_engine(
     mode = MODES.index(mapping.source)
     if mapping.source == "given" and fidelity != "bound":
         mode = _fill_given(engine, rows, mine, mapping, trace, records)
-    level = "bound" if fidelity == "bound" else "tile"
+    own = any(level == fidelity for _, level in engine.kernels)  # an engine may price ``command`` itself
+    level = fidelity if own else "tile"
     out, codes = _run(engine, ops, params, records, mode, level)
     worst = codes.max(axis=1)
     np.copyto(status, worst, where=(status == OK) & (worst != OK))
     if fidelity == "bound":
         floor_at_peak(engine, table, path, out)
-    if overlaps is not None:
+    if overlaps is not None and not own:
         mixes = reprice(
             overlaps.memories, engine, path, ops, params, out,
             lambda own, at: _run(engine, ops[at], own, records[:, at], MODES.index("given"), "tile")[0],
@@ -201,16 +213,14 @@ def _price_engine(
     return out, records
 
 
-def _run(
-    engine: Engine, ops: Array, params: Array, records: Array, mode: int, fidelity: str
-) -> tuple[Array, Array]:
+def _run(engine: Engine, ops: Array, params: Array, records: Array, mode: int, fidelity: str) -> tuple[Array, Array]:
     """Demands and status codes, (n, k), of an engine's kernels; ``records`` hold the mapping, or are filled."""
     out = new_demands(len(params), len(ops))
     if engine.loop is None:
         return out, plain_loop(engine, ops, params, records, fidelity, out)
     codes = np.zeros(out.shape, np.int64)
     own = np.ascontiguousarray(records)
-    engine.loop(ops, params, own, mode, KERNEL_FIDELITIES.index(fidelity), out, codes)
+    engine.loop(ops, params, own, mode, FIDELITIES.index(fidelity), out, codes)
     return out, codes
 
 
@@ -243,7 +253,7 @@ def event_prices(
     own = prices.engines[name]
     memory = prices.memories[table.base.engines[name].memory]
     vector = next((n for n, s in table.base.engines.items() if s.type == "vector"), name)
-    return {
+    usual = {
         "mac": (("macs", own.mac_pj),),
         "vector": (("vector_ops", prices.engines[vector].vector_op_pj),),
         "regfile": (("reg_bytes", own.regfile_pj_per_byte),),
@@ -252,6 +262,7 @@ def event_prices(
         "dram_core": (("dram_read_bytes", memory.core_pj_per_byte), ("dram_write_bytes", memory.core_pj_per_byte)),
         "dram_io": (("dram_read_bytes", memory.io_pj_per_byte), ("dram_write_bytes", memory.io_pj_per_byte)),
     }
+    return {**usual, **own.charges}
 
 
 def _charge(energy: Array, out: Array, charges: dict[str, tuple[tuple[str, Array], ...]]) -> None:

@@ -42,7 +42,7 @@ def evaluate(
         table: n chips.
         trace: a checked trace.
         mapping: as in ``simulate``.
-        fidelity: ``bound`` or ``tile``.
+        fidelity: ``bound``, ``tile`` or ``command``.
     """
     evaluation = evaluate_chips(trace, table, load_mapping(mapping), fidelity)
     _, energy = total_energy_j(evaluation)

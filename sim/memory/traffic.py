@@ -8,22 +8,22 @@ engines the amount itself is rewritten. No operator moves a byte more or less th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from models.chip import ChipTable, grade_mismatch
 from models.dram.library import list_grades, list_standards, load_dram
-from sim.demand import KIND_CODES, ROLES
+from sim.demand import KIND_CODES
 from sim.engine import Array, Engine
+from sim.memory.amounts import keep_identity, memory_roles, moved_bytes
 from sim.memory.mixes import PAGE_TOKENS, PAGES, SEQUENTIAL, TAILS, Channel, Mix, channel_of, idle_latency_s, make_mix
 from sim.memory.mixes import rate_of_peak as rate
 from workloads.errors import ChipsmithError, nearest
 
 #: (params (n,), columns of the rows to price) -> demands (n, columns), with the mappings that ``tile`` found.
 Reprice = Callable[[Array, Array], Array]
-_PREFIX = "memory:"  # of a resource name, see sim.engine.memory_resource
 _CHANNEL_FIELDS = ("efficiency", "interference", "latency")
 _PROBE = 0.5  # any interference tells how many streams there are
 
@@ -69,7 +69,8 @@ class Memories:
     def latency_s(self, name: str) -> Array:
         """First word: what the chip states, but never less than an idle channel takes; shape (n,)."""
         idle = np.array([idle_latency_s(channel) for channel in self.channels(name)])
-        return np.maximum(idle, self._column(name, "latency_s"))
+        found: Array = np.maximum(idle, self._column(name, "latency_s"))
+        return found
 
 
 def _check(name: str, grade: str, standard: str, channels: int, bandwidth: float) -> None:
@@ -82,22 +83,6 @@ def _check(name: str, grade: str, standard: str, channels: int, bandwidth: float
     wrong = grade_mismatch(grade, standard, channels, bandwidth)
     if wrong:
         raise ChipsmithError(f"{where}: {wrong}")
-
-
-def memory_roles(engine: Engine, table: ChipTable, path: str) -> dict[str, str]:
-    """Roles of an engine that a memory of the chip stands behind: role to the memory's name."""
-    named = {role: resource for role, (resource, _) in engine.resources(table, path).items()}
-    found = {role: name.removeprefix(_PREFIX) for role, name in named.items() if name.startswith(_PREFIX)}
-    return {role: name for role, name in found.items() if name in table.base.memories}
-
-
-def floor_at_peak(engine: Engine, table: ChipTable, path: str, out: Array) -> None:
-    """``bound`` of a memory with a grade: its bytes at the peak, which no mix can beat. Changes ``out`` (n, k)."""
-    for role, name in memory_roles(engine, table, path).items():
-        graded = table.column(f"memories.{name}.grade") != ""
-        if role == "memory" and graded.any():
-            out[role][graded] = _moved(out)[graded]
-            _identity(engine, table, path, out)
 
 
 def reprice(
@@ -117,24 +102,21 @@ def reprice(
     table = memories.table
     found = {}
     for role, name in memory_roles(engine, table, path).items():
-        if role != "memory" or not _moved(out).any():
+        if role != "memory" or not moved_bytes(out).any():
             continue
         memories.channels(name)  # refuses a memory without a grade
         streams = _streams(params, ops, out, price)
         mixes = [[row_mix(ops[j], out[i, j], int(streams[i, j])) for j in range(len(ops))] for i in range(table.n)]
-        share = np.array([[memories.efficiency(name, i, mix) if mix else 1.0 for mix in mixes[i]] for i in range(table.n)])
+        share = np.array(
+            [[memories.efficiency(name, i, mix) if mix else 1.0 for mix in mixes[i]] for i in range(table.n)]
+        )
         if _has_channel_fields(params):
             _price_again(table, memories.latency_s(name), path, params, share, out, price)
         else:
-            out[role] = _moved(out) / share
-            _identity(engine, table, path, out)
+            out[role] = moved_bytes(out) / share
+            keep_identity(engine, table, path, out)
         found[name] = mixes
     return found
-
-
-def _moved(out: Array) -> Array:
-    moved: Array = out["dram_read_bytes"] + out["dram_write_bytes"]
-    return moved
 
 
 def _has_channel_fields(params: Array) -> bool:
@@ -151,7 +133,7 @@ def _streams(params: Array, ops: Array, out: Array, price: Reprice) -> Array:
     probe = params.copy()
     probe["efficiency"], probe["interference"] = 1.0, _PROBE
     answer = price(probe, np.arange(len(ops)))["memory"]
-    share = np.divide(_moved(out), answer, out=np.ones(out.shape), where=answer > 0)
+    share = np.divide(moved_bytes(out), answer, out=np.ones(out.shape), where=answer > 0)
     found: Array = np.rint(1.0 / (1.0 - (1.0 - share) / _PROBE)).astype(np.int64)
     return found
 
@@ -185,14 +167,3 @@ def row_mix(op: Any, demand: Any, streams: int) -> Mix:
     flows = [(SEQUENTIAL, False, read - pages), (PAGES, False, pages)]
     flows += [(SEQUENTIAL, True, write - tails), (appended, True, tails)]
     return make_mix([(pattern, way, float(moved), streams) for pattern, way, moved in flows if moved > 0])
-
-
-def _identity(engine: Engine, table: ChipTable, path: str, out: Array) -> None:
-    """``cycles = fixed + max(busy, amount / capacity)`` after an amount has changed."""
-    clock = table.column(f"{path}.clock_hz")[:, None]
-    longest = out["busy"].copy()
-    capacities: Mapping[str, Any] = engine.resources(table, path)
-    for role in ROLES:
-        if role in capacities:
-            longest = np.maximum(longest, out[role] / (capacities[role][1][:, None] / clock))
-    out["cycles"] = out["fixed"] + longest

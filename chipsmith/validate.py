@@ -202,10 +202,19 @@ def compare_record(record: Record) -> list[Comparison]:
     except NotModelledError as reason:
         metrics = record.data["expect"] if adapter.predict else ()
         return [Comparison(record, adapter, metric, skip_reason=str(reason)) for metric in metrics or (ALL,)]
-    found = [_compare(record, adapter, prediction, *item) for item in record.data["expect"].items()]
+    found = [_compare(record, adapter, prediction, *item) for item in _expected(record, prediction).items()]
     return (found or [Comparison(record, adapter, ALL, skip_reason="it expects nothing")]) + [
         _own(record, adapter, prediction, name) for name in prediction.own
     ]
+
+
+def _expected(record: Record, prediction: Prediction) -> dict[str, Any]:
+    """What a record expects; of a table (stage to cycles) each entry is a metric where the adapter predicts one."""
+    found: dict[str, Any] = {}
+    for metric, expected in record.data["expect"].items():
+        parts = {f"{metric}.{name}": value for name, value in expected.items()} if isinstance(expected, dict) else {}
+        found |= parts if prediction.metrics.keys() & parts else {metric: expected}
+    return found
 
 
 def _compare(record: Record, adapter: Adapter, prediction: Prediction, metric: str, expected: Any) -> Comparison:

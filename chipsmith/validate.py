@@ -204,7 +204,7 @@ def compare_record(record: Record) -> list[Comparison]:
     except NotModelledError as reason:
         metrics = record.data["expect"] if adapter.predict else ()
         return [Comparison(record, adapter, metric, skip_reason=str(reason)) for metric in metrics or (ALL,)]
-    found = [_compare(record, adapter, prediction, *item) for item in record.data["expect"].items()]
+    found = [_compare(record, adapter, prediction, *item) for item in _expected(record, prediction).items()]
     again = [
         _again(record, adapter, prediction, name, way)
         for name, way in prediction.again.items()
@@ -223,6 +223,15 @@ def _again(record: Record, adapter: Adapter, prediction: Prediction, name: str, 
     other = Prediction({**prediction.metrics, way.metric: way.value}, prediction.null, prediction.floors)
     found = _compare(record, adapter, other, way.metric, record.data["expect"][way.metric])
     return replace(found, metric=name, fidelity=way.fidelity)
+
+
+def _expected(record: Record, prediction: Prediction) -> dict[str, Any]:
+    """What a record expects; of a table (stage to cycles) each entry is a metric where the adapter predicts one."""
+    found: dict[str, Any] = {}
+    for metric, expected in record.data["expect"].items():
+        parts = {f"{metric}.{name}": value for name, value in expected.items()} if isinstance(expected, dict) else {}
+        found |= parts if prediction.metrics.keys() & parts else {metric: expected}
+    return found
 
 
 def _compare(record: Record, adapter: Adapter, prediction: Prediction, metric: str, expected: Any) -> Comparison:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chipsmith.output import emit, table
-from chipsmith.workload_args import add_workload_arguments, trace_of
+from chipsmith.workload_args import add_request_arguments, add_workload_arguments, trace_of
 
 if TYPE_CHECKING:
     from sim.result import Result
@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``run``."""
     parser.add_argument("--chip", required=True, help="a preset's name, or a chip's YAML file")
     add_workload_arguments(parser)
-    parser.add_argument("--fidelity", default="tile", help="bound (roofline floor), tile (default) or command (DRAM)")
+    add_request_arguments(parser)
+    parser.add_argument("--fidelity", default="tile",
+        help="bound (roofline floor), tile (default), or command (every DRAM and PIM command)")  # fmt: skip
     parser.add_argument("--mapping", default="auto", help="auto (searched, default), gemmini, or a YAML file to replay")
     parser.add_argument("--save-mapping", metavar="FILE", help="write the mapping that was used as YAML")
     parser.add_argument("--perfetto", metavar="FILE", help="write the timeline for ui.perfetto.dev")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from models.chip import Chip
+from sim.co_processing import co_processed
 from workloads.trace import Trace
+from workloads.transforms.head_groups import group_heads
 
 
 def arranged(trace: Trace, chip: Chip) -> Trace:
@@ -16,4 +18,4 @@ def arranged(trace: Trace, chip: Chip) -> Trace:
     Raises:
         ChipsmithError: a policy that this trace cannot follow, for example more sub-batches than requests.
     """
-    return trace
+    return co_processed(group_heads(trace, chip.policy.head_groups), chip)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from models.chip import Chip
+from models.policy import PolicySpec
 from sim.co_processing import co_processed
 from workloads.trace import Trace
 from workloads.transforms.head_groups import group_heads
+from workloads.transforms.sub_batches import step_pieces
 
 
 def arranged(trace: Trace, chip: Chip) -> Trace:
@@ -16,6 +18,21 @@ def arranged(trace: Trace, chip: Chip) -> Trace:
         chip: the chip, see :class:`models.policy.PolicySpec`.
 
     Raises:
-        ChipsmithError: a policy that this trace cannot follow, for example more sub-batches than requests.
+        ChipsmithError: a policy that this trace cannot follow, for example stages of a model without attention.
     """
-    return co_processed(group_heads(trace, chip.policy.head_groups), chip)
+    policy = chip.policy
+    parts = _parts(trace, policy)
+    if parts > 1:
+        trace = trace.with_sub_batches(parts, stages=policy.stage_barriers)
+    if policy.token_block:
+        trace = trace.with_token_blocks(policy.token_block)
+    return co_processed(group_heads(trace, policy.head_groups), chip)
+
+
+def _parts(trace: Trace, policy: PolicySpec) -> int:
+    """Sub-batches of a step: none of a prefill, of small steps, of a step that is split already."""
+    requests = step_pieces(trace)
+    decodes = any(op.phase == "decode" for op in trace.ops)
+    if not decodes or requests < max(2, policy.sub_batch_requests) or "sub_batches" in str(trace.meta.get("transforms")):
+        return 1
+    return min(policy.sub_batches, requests)

@@ -261,6 +261,46 @@ class Trace:
 
         return exit_early(self, layers, check=check)
 
+    def with_sub_batches(self, parts: int, *, stages: bool = False) -> Trace:
+        """The requests of the step in parts that run side by side. See workloads/transforms/sub_batches.py.
+
+        Args:
+            parts: how many; every row is done so often, for a share of the requests each.
+            stages: all engines wait for each other between the stages of NeuPIMs' simulator; two parts only.
+
+        Raises:
+            ChipsmithError: more parts than requests, no row that keeps a cache, a step that is split already.
+        """
+        from workloads.transforms.sub_batches import split_step
+
+        return split_step(self, parts, stages)
+
+    def with_token_blocks(self, tokens: int) -> Trace:
+        """Matrix products a block of tokens at a time, weights kept. See workloads/transforms/token_blocks.py.
+
+        Args:
+            tokens: of a block; only the first block reads the weights from memory.
+
+        Raises:
+            ChipsmithError: fewer than 1 token.
+        """
+        from workloads.transforms.token_blocks import in_blocks
+
+        return in_blocks(self, tokens)
+
+    def with_placement(self, channels: Sequence[tuple[int, int, int]]) -> Trace:
+        """Requests on given memory channels. See workloads/transforms/placement.py.
+
+        Args:
+            channels: (new tokens, context, channel) of every request of the step, in any order.
+
+        Raises:
+            ChipsmithError: other requests than those of the step.
+        """
+        from workloads.transforms.placement import placed
+
+        return placed(self, channels)
+
     def with_counts(self, counts: Mapping[str, int]) -> Trace:
         """A copy in which the named blocks repeat as often as given.
 

@@ -13,13 +13,13 @@ from typing import Any
 from chipsmith.adapters.base import AMPLE_BYTES, Adapter, Fields, NotModelledError, Prediction, Value, keep_chips
 from chipsmith.adapters.base import simulated as simulated_on
 from models.chip import Chip, load_chip
-from sim.co_processing import base_name
 from sim.evaluate import DYNAMIC
 from sim.result import Result
 from workloads.dtypes import format_bytes
 from workloads.graph import Graph
 from workloads.operators import Operator, Segment
 from workloads.trace import Trace
+from workloads.transforms.head_groups import base_name
 
 #: Steps of a generation that are simulated; the mean over them stands for all (time is smooth in the context).
 _SAMPLES = 4
@@ -100,7 +100,7 @@ class _Layer:
 
     def _row(self, name: str, kind: str, **fields: Any) -> Operator:
         form = self.model.form
-        formats = {"act": form, "weight": form, "kv": form, "out": form}
+        formats: dict[str, Any] = {"act": form, "weight": form, "kv": form, "out": form}
         return Operator(name, kind, 0, (Segment(self.tokens),), phase=self.phase, **formats, **fields)
 
     def linear(self, name: str, x: int, k: int, n: int) -> int:
@@ -156,9 +156,8 @@ def step_trace(model: Model, batch: int, new_tokens: int, context: int) -> Trace
     return _Layer(model, (Segment(new_tokens, context, batch),), phase).trace(activation)
 
 
-@keep_chips
-def _chip(hardware: Fields) -> Chip:
-    """The chip of one rank: the preset with the record's peaks, caps and sizes."""
+def _machine(hardware: Fields) -> dict[str, Any]:
+    """The chip of one rank as data: the preset with the record's peaks, caps and sizes."""
     pim = hardware.get("pim")
     base = load_chip(_PLACEMENTS[pim.word("placement", tuple(_PLACEMENTS))] if pim else "attacc_gpu")
     gigabytes = hardware.whole("gpu_memory_gb") * 2**30
@@ -181,6 +180,9 @@ def _chip(hardware: Fields) -> Chip:
 def _power(pim: Fields) -> dict[str, Any]:
     """Without the power cap a multiplication starts every 4 clocks."""
     return {} if pim.get("power_capped") else {"engines.attacc.mac_interval_ck": 4}
+
+
+_chip = keep_chips(_machine)
 
 
 def _roomy(chip: Chip) -> Chip:
@@ -237,12 +239,12 @@ def _metrics(results: Sequence[Result], prefill: Result, workload: Fields, ranks
         parts["qkv_ms"] = _mean(results, lambda r: _busy_s(r, ("gemm",), ("qkv_proj",)))
         parts["projection_ms"] = _mean(results, lambda r: _busy_s(r, ("gemm",), ("o_proj",)))
         parts["fc_ms"] = _mean(results, lambda r: _busy_s(r, ("gemm",)))
-    energy = {
-        name: ranks * _mean(results, lambda r, own=own: sum(r.energy_parts_j[part] for part in own))
-        for name, own in _ENERGY.items()
-    }
-    energy["energy_per_token_j"] = ranks * _mean(results, lambda r: sum(r.energy_parts_j[part] for part in DYNAMIC))
+    energy = {name: ranks * _joules(results, own) for name, own in {**_ENERGY, "energy_per_token_j": DYNAMIC}.items()}
     return {**{name: _MS * seconds for name, seconds in parts.items()}, **energy}
+
+
+def _joules(results: Sequence[Result], components: Sequence[str]) -> float:
+    return _mean(results, lambda result: sum(result.energy_parts_j[part] for part in components))
 
 
 def _predict(hardware: Fields, workload: Fields) -> Prediction:

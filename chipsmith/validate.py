@@ -200,12 +200,21 @@ def compare_record(record: Record) -> list[Comparison]:
     try:
         prediction = predict(adapter, record.data, record.where)
     except NotModelledError as reason:
-        metrics = record.data["expect"] if adapter.predict else ()
+        metrics = _expected(record) if adapter.predict else ()
         return [Comparison(record, adapter, metric, skip_reason=str(reason)) for metric in metrics or (ALL,)]
-    found = [_compare(record, adapter, prediction, *item) for item in record.data["expect"].items()]
+    found = [_compare(record, adapter, prediction, *item) for item in _expected(record).items()]
     return (found or [Comparison(record, adapter, ALL, skip_reason="it expects nothing")]) + [
         _own(record, adapter, prediction, name) for name in prediction.own
     ]
+
+
+def _expected(record: Record) -> dict[str, Any]:
+    """Expected values by metric; ``{"metric": name, "value": ...}`` is the metric of that name, or one a key of it."""
+    expect = record.data["expect"]
+    if "metric" not in expect or "value" not in expect:
+        return dict(expect)
+    name, value = str(expect["metric"]), expect["value"]
+    return {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
 
 
 def _compare(record: Record, adapter: Adapter, prediction: Prediction, metric: str, expected: Any) -> Comparison:

@@ -133,15 +133,11 @@ class _Layer:
         m, own = self.model, self.model.own_heads * self.model.head_dim
         x = first = self.graph.source("x", "input", self.tokens * m.hidden, m.form)
         x = self.attention(self.linear("qkv_proj", x, m.hidden, 3 * own))
-        x = self.vector(
-            "attn_all_reduce", "collective", "all_reduce", self.linear("o_proj", x, own, m.hidden), m.hidden
-        )
+        x = self.reduce("attn_all_reduce", self.linear("o_proj", x, own, m.hidden))
         x = self.vector("norm1", "norm", "layernorm", x, m.hidden)
         ffn = m.ffn // m.ranks
         x = self.vector("act", "elementwise", activation, self.linear("up_proj", x, m.hidden, ffn), ffn)
-        x = self.vector(
-            "ffn_all_reduce", "collective", "all_reduce", self.linear("down_proj", x, ffn, m.hidden), m.hidden
-        )
+        x = self.reduce("ffn_all_reduce", self.linear("down_proj", x, ffn, m.hidden))
         x = self.vector("norm2", "norm", "layernorm", x, m.hidden)
         self.graph.carry(x, first)
         kept = sum((s.context + s.new_tokens) * s.multiplicity for s in self.segments)

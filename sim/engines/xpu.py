@@ -17,7 +17,7 @@ import numpy as np
 from models.chip import ChipTable
 from models.engines.xpu import TYPE, XpuSpec
 from models.jit import kernel, parallel_kernel, prange
-from sim.demand import BOUND, FIDELITIES, KIND_CODES, OK
+from sim.demand import BOUND, KIND_CODES, OK
 from sim.engine import NO_MAPPING, Array, Engine, memory_columns, memory_resource, param_table
 
 _GEMM, _ATTENTION = KIND_CODES["gemm"], KIND_CODES["attention"]
@@ -284,9 +284,6 @@ ENGINE = Engine(
     resources=resources,
     mapping=NO_MAPPING,
     loop=price_rows,
-    kernels={
-        (kind, fidelity): xpu_bound if fidelity == FIDELITIES[BOUND] else _TILE_KERNELS.get(kind, vector_tile)
-        for kind in KINDS
-        for fidelity in FIDELITIES
-    },
+    kernels={(kind, "bound"): xpu_bound for kind in KINDS}
+    | {(kind, "tile"): _TILE_KERNELS.get(kind, vector_tile) for kind in KINDS},
 )

@@ -16,8 +16,11 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator, model_validator
 
+from models.dram.library import list_grades, load_dram
+from models.dram.mapping import list_kv_layouts, list_mappings
+from models.dram.policy import list_policies
 from models.engines.base import EngineSpec, Spec
 from models.policy import PolicySpec
 from models.registry import engine_types, spec_class
@@ -29,7 +32,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class MemorySpec(Spec):
-    """Off-chip memory as a stream source; the command-level DRAM model replaces the two efficiencies later.
+    """Off-chip memory: a stream source for fidelity ``tile``, DRAM channels for fidelity ``command``.
 
     Attributes:
         standard: DRAM standard, prices and standards are looked up by it (``HBM2``, ``DDR4`` ...).
@@ -38,9 +41,14 @@ class MemorySpec(Spec):
         channels: independent channels.
         request_bytes: access granularity.
         latency_s: first word of an idle memory, interconnect included.
-        streaming_efficiency: share of the peak that one sequential stream reaches.
+        streaming_efficiency: share of the peak that one sequential stream reaches; ``tile`` only.
         stream_interference: share of that lost as the number of concurrent streams grows; with s streams the
-            efficiency is ``streaming_efficiency * (1 - stream_interference * (1 - 1 / s))``.
+            efficiency is ``streaming_efficiency * (1 - stream_interference * (1 - 1 / s))``; ``tile`` only.
+        grade: speed grade of models/data/dram whose channels ``command`` simulates, empty where none is known.
+        controller: memory controller of models/data/dram/policies.
+        address_mapping, kv_layout: of models/data/dram/layouts; KV pages have a layout of their own.
+        transfer_bytes: what one core moves, over all channels, before another one has its turn (the block that its
+            DMA engine asks for at once).
     """
 
     standard: str
@@ -51,6 +59,60 @@ class MemorySpec(Spec):
     latency_s: float = Field(default=1e-7, ge=0)
     streaming_efficiency: float = Field(default=1.0, gt=0, le=1)
     stream_interference: float = Field(default=0.0, ge=0, lt=1)
+    grade: str = ""
+    controller: str = "fr_fcfs"
+    address_mapping: str = "group_interleaved"
+    kv_layout: str = "paged_interleaved"
+    transfer_bytes: int = Field(default=32768, ge=1)
+
+    @field_validator("controller", "address_mapping", "kv_layout")
+    @classmethod
+    def _known_name(cls, value: str, info: ValidationInfo) -> str:
+        known = {"controller": list_policies, "address_mapping": list_mappings, "kv_layout": list_kv_layouts}
+        default = cls.model_fields[str(info.field_name)].default
+        if value != default and value not in known[str(info.field_name)]():  # a default needs no file to be read
+            raise ValueError(nearest(value, known[str(info.field_name)]()))
+        return value
+
+    @field_validator("grade")
+    @classmethod
+    def _known_grade(cls, value: str) -> str:
+        if not value:
+            return value
+        try:
+            spec = load_dram(value)
+        except ChipsmithError as error:
+            raise ValueError(error.legal) from None
+        if spec.name != value:  # a standard, or another spelling
+            raise ValueError(nearest(value, list_grades(spec.standard)))
+        return value
+
+    @model_validator(mode="after")
+    def _grade_fits(self) -> MemorySpec:
+        if self.grade:
+            wrong = grade_mismatch(self.grade, self.standard, self.channels, self.bandwidth_bytes_per_s)
+            if wrong:
+                raise ValueError(wrong)
+        return self
+
+
+#: How far a chip's stated bandwidth may be from that of its channels: data sheets round.
+BANDWIDTH_TOLERANCE = 0.03
+
+
+def grade_mismatch(grade: str, standard: str, channels: int, bandwidth_bytes_per_s: float) -> str:
+    """What contradicts a grade, in words; empty where standard, channels and bandwidth fit it."""
+    spec = load_dram(grade)
+    if spec.standard != standard:
+        return f"grade {grade} is of standard {spec.standard}, not {standard}"
+    peak = channels * spec.peak_bytes_per_s
+    if abs(bandwidth_bytes_per_s / peak - 1) <= BANDWIDTH_TOLERANCE:
+        return ""
+    return (
+        f"channels = {channels} of grade {grade} move {peak / 1e9:.4g} GB/s, "
+        f"bandwidth_bytes_per_s says {bandwidth_bytes_per_s / 1e9:.4g} GB/s "
+        f"(at most {100 * BANDWIDTH_TOLERANCE:g} % apart)"
+    )
 
 
 class LinkSpec(Spec):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -107,6 +107,8 @@ class EnginePrices:
         noc_pj_per_byte: one byte between memory interface and a core.
         leakage_w, clock_w: of the whole engine.
         area_mm2: block name to area.
+        charges: energy component to (event, pJ each), where the engine prices its own memory traffic; they replace
+            the charges of that component.
     """
 
     mac_pj: Floats
@@ -118,6 +120,7 @@ class EnginePrices:
     leakage_w: Floats
     clock_w: Floats
     area_mm2: Mapping[str, Floats]
+    charges: Mapping[str, tuple[tuple[str, Floats], ...]] = field(default_factory=dict)
 
     @property
     def total_mm2(self) -> Floats:

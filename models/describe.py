@@ -55,13 +55,15 @@ def _of_family(spec: EngineSpec, function: str) -> dict[str, Any]:
 
 
 def _engine(spec: EngineSpec, prices: EnginePrices) -> dict[str, Any]:
-    names = [field.name for field in fields(prices) if field.name != "area_mm2"]
+    names = [field.name for field in fields(prices) if field.name not in ("area_mm2", "charges")]
+    own = {event: float(pj[0]) for events in prices.charges.values() for event, pj in events}
     return {
         "fields": spec.model_dump(mode="json"),
         "peak_per_s": _of_family(spec, "peaks"),
         "storage_bytes": _of_family(spec, "storage_bytes"),
         "area_mm2": {block: float(area[0]) for block, area in prices.area_mm2.items()},
-        "prices": {name: float(getattr(prices, name)[0]) for name in names},
+        "prices": {name: float(getattr(prices, name)[0]) for name in names}
+        | {f"{event}_pj": price for event, price in own.items()},
     }
 
 

@@ -104,7 +104,8 @@ def price(table: ChipTable) -> Prices:
 
 def calibration_hash(constants: ConstantSet) -> str:
     """First 16 hexadecimal digits of the hash over all data files that prices come from."""
-    parts = [constants.sha256, *(load_data(f"{name}.yaml").sha256 for name in ("technology", "sram", "memories"))]
+    names = ("technology", "sram", "memories", "dram_logic")
+    parts = [constants.sha256, *(load_data(f"{name}.yaml").sha256 for name in names)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 

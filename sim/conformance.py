@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from models.chip import Chip, ChipTable
-from sim.demand import AUTO, DEMAND, FIDELITIES, GIVEN, OK, STATUS_TEXT
+from sim.demand import AUTO, DEMAND, GIVEN, KERNEL_FIDELITIES, OK, STATUS_TEXT
 from sim.engine import Array, Engine, new_demands, plain_loop
 from sim.lower import Rows, kind_name, lower
 from workloads.errors import ChipsmithError
@@ -137,11 +137,24 @@ class _Priced:
 
 def _subject(engine: Engine, chip: Chip, trace: Trace) -> _Subject | None:
     lowered: Rows = lower(trace)
-    mine = [j for j, row in enumerate(lowered.trace_row) if trace.ops[int(row)].kind in engine.kinds]
+    path = _path(engine, chip)
+    mine = [j for j, row in enumerate(lowered.trace_row) if _can_take(engine, chip, path, trace.ops[int(row)])]
     if not mine:
         return None
     ops = tuple(trace.ops[int(lowered.trace_row[j])] for j in mine)
-    return _Subject(engine, _path(engine, chip), ChipTable(chip), lowered.ops[mine], ops)
+    return _Subject(engine, path, ChipTable(chip), lowered.ops[mine], ops)
+
+
+def _can_take(engine: Engine, chip: Chip, path: str, op: Operator) -> bool:
+    """Whether an operator is of the engine's kinds, and not one that it refuses whatever a mapping says."""
+    if op.kind not in engine.kinds:
+        return False
+    try:
+        if engine.check is not None:
+            engine.check(chip.engines[path.split(".")[1]], op, "conformance")
+    except ChipsmithError:
+        return False
+    return True
 
 
 def _path(engine: Engine, chip: Chip) -> str:
@@ -155,7 +168,7 @@ def _path(engine: Engine, chip: Chip) -> str:
 
 def _missing_kernels(engine: Engine) -> Iterator[Violation]:
     for kind in sorted(engine.kinds):
-        for fidelity in FIDELITIES:
+        for fidelity in KERNEL_FIDELITIES:
             if (kind, fidelity) not in engine.kernels:
                 yield Violation("kernels", "", fidelity, f"none for kind {kind}")
 
@@ -172,13 +185,13 @@ def _price(subject: _Subject, fidelity: str, mapping: Array | None = None, copie
         status = plain_loop(subject.engine, subject.rows, params, records, fidelity, demands)
     else:
         mode = AUTO if mapping is None else GIVEN
-        subject.engine.loop(subject.rows, params, records, mode, FIDELITIES.index(fidelity), demands, status)
+        subject.engine.loop(subject.rows, params, records, mode, KERNEL_FIDELITIES.index(fidelity), demands, status)
     return _Priced(demands, records, status)
 
 
 def _check(subject: _Subject) -> Iterator[Violation]:
-    priced = {fidelity: _price(subject, fidelity) for fidelity in FIDELITIES}
-    for fidelity in FIDELITIES:
+    priced = {fidelity: _price(subject, fidelity) for fidelity in KERNEL_FIDELITIES}
+    for fidelity in KERNEL_FIDELITIES:
         yield from _check_status(subject, fidelity, priced[fidelity])
         yield from _check_rows(subject, fidelity, priced[fidelity])
         yield from _check_repeatable(subject, fidelity, priced[fidelity])
@@ -208,13 +221,31 @@ def _check_rows(subject: _Subject, fidelity: str, priced: _Priced) -> Iterator[V
         ("identity", lambda row, out: _identity(out, capacities)),
         ("conservation", lambda row, out: _lost(row, out, capacities)),
     )
-    for slot, op in enumerate(subject.ops):
-        if priced.status[0, slot] != OK:
-            continue
+    for slot, row, demand in _as_priced(subject, priced):
         for rule, look in rules:
-            detail = look(subject.rows[slot], priced.demands[0, slot])
+            detail = look(row, demand)
             if detail:
-                yield Violation(rule, op.name, fidelity, detail)
+                yield Violation(rule, subject.ops[slot].name, fidelity, detail)
+
+
+def _as_priced(subject: _Subject, priced: _Priced) -> Iterator[tuple[int, Any, Any]]:
+    """(slot, operator row, demand) of each row, or of each operator as a whole where the engine prices it so."""
+    rows, demands = subject.rows, priced.demands[0]
+    slots = np.flatnonzero(priced.status[0] == OK)
+    for row in np.unique(rows["row"][slots]):
+        own = slots[rows["row"][slots] == row]
+        if subject.ops[int(own[0])].kind in subject.engine.whole_kinds:
+            yield int(own[0]), _summed(rows[own]), _summed(demands[own])
+        else:
+            yield from ((int(slot), rows[slot], demands[slot]) for slot in own)
+
+
+def _summed(records: Array) -> Any:
+    """One record with the sums of all fields."""
+    found = np.zeros(1, records.dtype)[0]
+    for name in records.dtype.names or ():
+        found[name] = records[name].sum()
+    return found
 
 
 def _not_finite(out: Any) -> str:
@@ -235,6 +266,8 @@ def _lost(row: Any, out: Any, capacities: dict[str, float]) -> str:
     if "memory" in capacities:
         reads = int(row["in_bytes"]) + int(row["w_bytes"]) * int(row["count"]) + int(row["kv_read_bytes"])
         least |= {"dram_read_bytes": reads, "dram_write_bytes": int(row["out_bytes"]) + int(row["kv_write_bytes"])}
+        inside = int(out["pim_array_bytes"])  # what units in the memory read never crosses its bus
+        least["dram_read_bytes"] = max(min(reads, int(row["in_bytes"])), reads - inside)
     if "link" in capacities:
         least["link_bytes"] = int(row["wire_bytes"])
     lost = [f"{name} = {out[name]}, at least {count}" for name, count in least.items() if out[name] < count]
@@ -261,6 +294,8 @@ def _check_kernel(subject: _Subject, fidelity: str, priced: _Priced) -> Iterator
         kernel = subject.engine.kernels.get((kind_name(int(subject.rows[slot]["kind"])), fidelity))
         if kernel is None or priced.status[0, slot] != OK:
             continue
+        if op.kind in subject.engine.whole_kinds and (subject.rows["row"] == subject.rows[slot]["row"]).sum() > 1:
+            continue  # a row alone is not what the loop prices
         out = new_demands(1, 1)
         status = kernel(subject.rows[slot], priced.mapping[0, slot], params, out[0, 0])
         if status != OK or out.tobytes() != priced.demands[0, slot].tobytes():

@@ -74,6 +74,13 @@ EVENTS = (
     "weight_reads",
     "out_writes",
     "blocks",
+    # units inside a memory: rows opened, bytes between arrays and units, units and buffer die, buffer die and outside,
+    # and multiplications, padding included
+    "pim_activations",
+    "pim_array_bytes",
+    "pim_move_bytes",
+    "pim_bus_bytes",
+    "pim_macs",
 )
 
 #: The demand vector of one operator row. ``cycles`` is the kernel's own total at full share; duration at any share
@@ -83,7 +90,7 @@ DEMAND = np.dtype(
 )
 
 #: Status codes of kernels and mapping searches.
-OK, NO_SPAD, NO_ACCUM, BAD_MAPPING, OVERFLOW, NO_MEMORY, UNSUPPORTED = range(7)
+OK, NO_SPAD, NO_ACCUM, BAD_MAPPING, OVERFLOW, NO_MEMORY, UNSUPPORTED, BAD_PLACEMENT = range(8)
 STATUS_TEXT = (
     "ok",
     "no tile fits the scratchpad",
@@ -92,9 +99,13 @@ STATUS_TEXT = (
     "a count exceeds the 64-bit range",
     "the model does not fit the memory",
     "no engine takes an operator",
+    "a placement is none of the channels that hold caches",
 )
 
-FIDELITIES = ("bound", "tile")
-BOUND, TILE = 0, 1
+#: Levels of ``simulate``; kernels price the first two, ``command`` asks the DRAM model about the demand of ``tile``.
+#: An engine that has kernels at ``command`` prices it itself.
+FIDELITIES = ("bound", "tile", "command")
+KERNEL_FIDELITIES = FIDELITIES[:2]
+BOUND, TILE, COMMAND = 0, 1, 2
 MODES = ("auto", "gemmini", "given")
 AUTO, GEMMINI, GIVEN = 0, 1, 2

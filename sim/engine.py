@@ -52,6 +52,10 @@ class Engine:
         mapping_to_dict, mapping_from_dict: readable form of a mapping record and back.
         accepts: (specification, operator) -> whether it takes an operator of its kinds unless a mapping says so;
             None = all of them.
+        check: (specification, operator, where) refuses an operator that it can't run even where a mapping asks for it.
+        cache_bytes: (rows of one attention operator (k,), params (n,)) -> bytes (n,) that its caches take of the
+            memory, where they can't be spread evenly; None = what they hold.
+        whole_kinds: kinds whose operators are priced with all their rows together; the loop puts the time on the first.
         price: optional prices of an engine that lives in another package (see models/prices.py).
     """
 
@@ -67,6 +71,9 @@ class Engine:
     mapping_to_dict: Callable[[Any], dict[str, Any]] | None = None
     mapping_from_dict: Callable[[Mapping[str, Any], Any, str], None] | None = None
     accepts: Callable[[Any, Operator], bool] | None = None
+    check: Callable[[Any, Operator, str], None] | None = None
+    cache_bytes: Callable[[Array, Array], Array] | None = None
+    whole_kinds: frozenset[str] = frozenset()
     price: Callable[..., Any] | None = None
 
 

@@ -12,10 +12,13 @@ import numpy as np
 
 from models.chip import ChipTable
 from models.prices import Prices, price
+from sim.capacity import needed_bytes
 from sim.demand import FIDELITIES, MODES, NO_MEMORY, OK
 from sim.engine import Array, Engine, new_demands, plain_loop
 from sim.lower import Rows, lower
 from sim.mapping import Mapping, Placement, place
+from sim.memory.overlap import Overlaps
+from sim.memory.traffic import Memories, floor_at_peak, reprice
 from sim.policy import arranged
 from sim.timeline import UNROLL, Plan, plan, play, play_many
 from workloads.errors import ChipsmithError, nearest
@@ -84,21 +87,23 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
         raise ChipsmithError("fidelity", fidelity, nearest(fidelity, FIDELITIES))
     trace = arranged(trace, table.base)
     placement = place(trace, table.base, mapping)
+    _check_forced(trace, table, placement, mapping)
     rows = lower(trace)
     n, ops = table.n, len(trace.ops)
     prices = prices_of(table)
-    status = _capacity_status(trace, table)
+    status = _capacity_status(trace, table, placement, rows)
     resources = _Resources(table, placement)
     fixed, busy = np.zeros((n, ops)), np.zeros((n, ops))
     need = np.zeros((n, ops, max(1, len(resources.names))))
     energy = np.zeros((n, ops, len(DYNAMIC)))
     demands = {}
+    overlaps = Overlaps(Memories(table)) if fidelity == "command" else None
     for index, engine in enumerate(placement.engines):
         mine = np.array([j for j, row in enumerate(rows.trace_row) if placement.engine_of[int(row)] == index], np.int64)
         if len(mine) == 0:
             continue
         out, records = _price_engine(
-            engine, placement.paths[index], rows, mine, table, mapping, fidelity, trace, status
+            engine, placement.paths[index], rows, mine, table, mapping, fidelity, trace, status, overlaps
         )
         demands[index] = (mine, out, records)
         hz = _clock(table, placement.paths[index])
@@ -112,6 +117,8 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
             _charge(energy[:, row], out[:, slot], charges)
     counts = np.array([trace.blocks[op.block].count for op in trace.ops], np.int64)
     unrolled = plan(trace, placement.engine_of)
+    if overlaps is not None:
+        overlaps.mix(resources.names, need, lambda i: _first_times(unrolled, fixed[i], busy[i], need[i]), unrolled.op)
     makespan, unrolls = _play(trace, placement, unrolled, fixed, busy, need, status)
     return Evaluation(
         trace, table, fidelity, placement, rows, demands, prices, resources.names, fixed, busy, need, energy,
@@ -155,10 +162,19 @@ def _clock(table: ChipTable, path: str) -> Array:
     return table.column(f"{path}.clock_hz") if path.startswith("engines.") else np.ones(table.n)
 
 
-def _capacity_status(trace: Trace, table: ChipTable) -> Array:
+def _check_forced(trace: Trace, table: ChipTable, placement: Placement, mapping: Mapping) -> None:
+    """Refuse operators that a mapping puts where they can't run."""
+    for row, op in enumerate(trace.ops):
+        index = placement.engine_of[row]
+        check = placement.engines[index].check
+        if op.name in mapping.engines and check is not None:
+            check(table.base.engines[placement.names[index]], op, f"mapping.engines.{op.name}")
+
+
+def _capacity_status(trace: Trace, table: ChipTable, placement: Placement, rows: Rows) -> Array:
     status = np.full(table.n, OK, np.int64)
-    name = next(iter(table.base.engines.values())).memory
-    status[table.column(f"memories.{name}.capacity_bytes") < trace.resident_bytes] = NO_MEMORY
+    for name, need in needed_bytes(trace, table, placement, rows).items():
+        status[table.column(f"memories.{name}.capacity_bytes") < need] = NO_MEMORY
     return status
 
 
@@ -172,6 +188,7 @@ def _price_engine(
     fidelity: str,
     trace: Trace,
     status: Array,
+    overlaps: Overlaps | None,
 ) -> tuple[Array, Array]:
     """Demands and mapping records of one engine's rows; updates the chips' status."""
     params = engine.pack(table, path)
@@ -180,15 +197,31 @@ def _price_engine(
     mode = MODES.index(mapping.source)
     if mapping.source == "given" and fidelity != "bound":
         mode = _fill_given(engine, rows, mine, mapping, trace, records)
-    out = new_demands(table.n, len(mine))
-    codes = np.zeros((table.n, len(mine)), np.int64)
-    if engine.loop is not None:
-        engine.loop(ops, params, records, mode, FIDELITIES.index(fidelity), out, codes)
-    else:
-        codes = plain_loop(engine, ops, params, records, fidelity, out)
+    own = any(level == fidelity for _, level in engine.kernels)  # an engine may price ``command`` itself
+    level = fidelity if own else "tile"
+    out, codes = _run(engine, ops, params, records, mode, level)
     worst = codes.max(axis=1)
     np.copyto(status, worst, where=(status == OK) & (worst != OK))
+    if fidelity == "bound":
+        floor_at_peak(engine, table, path, out)
+    if overlaps is not None and not own:
+        mixes = reprice(
+            overlaps.memories, engine, path, ops, params, out,
+            lambda own, at: _run(engine, ops[at], own, records[:, at], MODES.index("given"), "tile")[0],
+        )  # fmt: skip
+        overlaps.add(mixes, rows.trace_row[mine], out)
     return out, records
+
+
+def _run(engine: Engine, ops: Array, params: Array, records: Array, mode: int, fidelity: str) -> tuple[Array, Array]:
+    """Demands and status codes, (n, k), of an engine's kernels; ``records`` hold the mapping, or are filled."""
+    out = new_demands(len(params), len(ops))
+    if engine.loop is None:
+        return out, plain_loop(engine, ops, params, records, fidelity, out)
+    codes = np.zeros(out.shape, np.int64)
+    own = np.ascontiguousarray(records)
+    engine.loop(ops, params, own, mode, FIDELITIES.index(fidelity), out, codes)
+    return out, codes
 
 
 def _fill_given(engine: Engine, rows: Rows, mine: Array, mapping: Mapping, trace: Trace, records: Array) -> int:
@@ -220,7 +253,7 @@ def event_prices(
     own = prices.engines[name]
     memory = prices.memories[table.base.engines[name].memory]
     vector = next((n for n, s in table.base.engines.items() if s.type == "vector"), name)
-    return {
+    usual = {
         "mac": (("macs", own.mac_pj),),
         "vector": (("vector_ops", prices.engines[vector].vector_op_pj),),
         "regfile": (("reg_bytes", own.regfile_pj_per_byte),),
@@ -229,6 +262,7 @@ def event_prices(
         "dram_core": (("dram_read_bytes", memory.core_pj_per_byte), ("dram_write_bytes", memory.core_pj_per_byte)),
         "dram_io": (("dram_read_bytes", memory.io_pj_per_byte), ("dram_write_bytes", memory.io_pj_per_byte)),
     }
+    return {**usual, **own.charges}
 
 
 def _charge(energy: Array, out: Array, charges: dict[str, tuple[tuple[str, Array], ...]]) -> None:
@@ -270,6 +304,13 @@ def _play(
             table = plan(trace, placement.engine_of, unroll)
             unrolls[todo] = unroll
     return makespan, unrolls
+
+
+def _first_times(table: Plan, fixed: Array, busy: Array, need: Array) -> tuple[Array, Array]:
+    """Start and end of every instance of a plan on one chip."""
+    start, end, extra = np.zeros(len(table.op)), np.zeros(len(table.op)), np.zeros(len(table.unrolled))
+    play(*(*plan_arrays(table), fixed, busy, need, start, end, extra))
+    return start, end
 
 
 def _play_part(table: Plan, fixed: Array, busy: Array, need: Array, makespan: Array) -> None:

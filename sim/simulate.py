@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.chip import Chip, ChipTable, load_chip
+from sim.capacity import most_missing
 from sim.demand import EVENTS, NO_MEMORY, OK, STATUS_TEXT
 from sim.engine import Array
 from sim.evaluate import COMPONENTS, DYNAMIC, Evaluation, evaluate_chips, plan_arrays, total_energy_j, utilisation
@@ -83,8 +84,7 @@ def refuse(evaluation: Evaluation) -> None:
         return
     chip, trace = evaluation.table.base, evaluation.trace
     if status == NO_MEMORY:
-        name = next(iter(chip.engines.values())).memory
-        have, want = chip.memories[name].capacity_bytes, trace.resident_bytes
+        name, want, have = most_missing(trace, evaluation.table, evaluation.placement, evaluation.rows)
         raise ChipsmithError(
             f"chip.memories.{name}.capacity_bytes",
             have,

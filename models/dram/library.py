@@ -50,12 +50,13 @@ def load_dram(name: str) -> DramSpec:
         ChipsmithError: an unknown standard or grade (nearest offered).
     """
     wanted = name.upper()
+    family = wanted.split("-")[0]
+    if family != wanted and family.lower() in data_names("dram"):  # a grade: no other standard's file is read
+        grades = {str(grade).upper(): grade for grade in _file(family.lower())["grades"]}
+        if wanted in grades:
+            return _grade(_file(family.lower()), grades[wanted])
     if wanted in list_standards():
         return _grade(_of_standard(wanted), next(iter(_of_standard(wanted)["grades"])))
-    for standard in list_standards():
-        for grade in _of_standard(standard)["grades"]:
-            if str(grade).upper() == wanted:
-                return _grade(_of_standard(standard), grade)
     standard = next((each for each in list_standards() if wanted.split("-")[0] == each), "")
     if standard:
         raise ChipsmithError("grade", name, nearest(name, list_grades(standard)))

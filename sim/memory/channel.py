@@ -127,7 +127,9 @@ def _run(spec: DramSpec, policy: ControllerPolicy, requests: Requests, log: int 
     p[f.P_LOG] = log
     arrival = np.ceil(requests.arrival_ck * ticks_per_clock(spec)).astype(np.int64)
     kernel = run_two_queues if policy.queues == "read_write" else run_bank_queues
-    return kernel(p, requests.bank, requests.row, requests.write, arrival)
+    compiled = getattr(kernel, "compiled", kernel)  # a stream is far too long to be interpreted, even once
+    state: NDArray[np.int64] = compiled(p, requests.bank, requests.row, requests.write, arrival)
+    return state
 
 
 def _extrapolated(spec: DramSpec, policy: ControllerPolicy, stream: Stream) -> ChannelRun:

@@ -188,7 +188,8 @@ def stream_requests(spec: DramSpec, stream: Stream) -> Requests:
     return Requests(bank, digits["row"], write, np.zeros(0))
 
 
-def _digits(number: Ints, order: tuple[str, ...], spec: DramSpec) -> dict[str, Ints]:
+def mapped_digits(number: Ints, order: tuple[str, ...], spec: DramSpec) -> dict[str, Ints]:
+    """Coordinates of burst numbers; ``order`` as of :class:`models.dram.mapping.AddressMapping`."""
     sizes = coordinate_sizes(spec)
     found: dict[str, Ints] = {}
     for name in order:
@@ -199,7 +200,7 @@ def _digits(number: Ints, order: tuple[str, ...], spec: DramSpec) -> dict[str, I
 
 def _sequential(spec: DramSpec, stream: Stream, i: Ints) -> dict[str, Ints]:
     step = stream.stride_bursts if stream.kind == "strided" else 1
-    return _digits(i * step, load_mapping(stream.mapping).digits, spec)
+    return mapped_digits(i * step, load_mapping(stream.mapping).digits, spec)
 
 
 def _random(spec: DramSpec, stream: Stream, i: Ints) -> dict[str, Ints]:
@@ -223,7 +224,7 @@ def _kv_gather(spec: DramSpec, stream: Stream, i: Ints) -> dict[str, Ints]:
     pages = _pages(spec, stream)
     order = np.argsort(splitmix64(np.arange(pages, dtype=np.int64)), kind="stable")
     page = order[(i // bursts) % pages]
-    return _digits(page * bursts + i % bursts, load_mapping(load_kv_layout(stream.layout).mapping).digits, spec)
+    return mapped_digits(page * bursts + i % bursts, load_mapping(load_kv_layout(stream.layout).mapping).digits, spec)
 
 
 _COORDINATES = {

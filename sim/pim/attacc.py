@@ -131,50 +131,65 @@ class Head:
     """One head on one channel.
 
     Attributes:
-        key, value: first multiply command of its keys and values, from the start of the memory.
+        key, value, end: first multiply command of its keys, its values and what follows, from the start of the memory.
         scores, contexts: bursts of each step of the two phases.
         writes: of the query to the units' buffers. loads: of the probabilities.
         stores: of the scores (contexts) of one step to the softmax buffer.
+        queries: rows of its softmax.
     """
 
     key: int
     value: int
+    end: int
     scores: tuple[int, ...]
     contexts: tuple[int, ...]
     writes: int
     loads: int
     score_stores: int
     context_stores: int
+    queries: int
 
 
-def head_of(device: PimDevice, index: int, context: int, head_dim: int, queries: int) -> Head:
-    """The ``index``-th head of a channel.
+@dataclass(frozen=True)
+class Load:
+    """What a head has to do.
 
-    Args:
-        device: an AttAcc or Duplex.
-        index: heads before it.
-        context: tokens. head_dim: elements of a key.
+    Attributes:
+        context: tokens. qk_dim, v_dim: elements of a key, of a value.
         queries: query heads that share the keys; units multiply ``unit.reuse`` of them at once.
     """
+
+    context: int
+    qk_dim: int
+    v_dim: int
+    queries: int
+
+
+def head_of(device: PimDevice, first: int, load: Load) -> Head:
+    """A head of a channel whose keys start at multiply command ``first``, counted from the start of the memory."""
     split, lanes = split_of(device), device.unit.lanes
-    tokens = -(-context // split.parallel)
-    columns = -(-head_dim // (split.across * lanes))
-    passes = -(-queries // device.unit.reuse)
+    tokens = -(-load.context // split.parallel)
+    columns, value_columns = (-(-dim // (split.across * lanes)) for dim in (load.qk_dim, load.v_dim))
+    passes = -(-load.queries // device.unit.reuse)
     steps = [min(_SCORES_HELD, tokens - start) * columns * passes for start in range(0, tokens, _SCORES_HELD)]
-    bursts = 2 * tokens * columns
-    whole_rows = -(-bursts // (2 * device.organisation.bursts_per_row)) * device.organisation.bursts_per_row
-    first = 2 * index * whole_rows
     return Head(
         key=first,
-        value=first + whole_rows,
+        value=first + _whole_rows(device, tokens * columns),
+        end=first + _whole_rows(device, tokens * columns) + _whole_rows(device, tokens * value_columns),
         scores=tuple(steps),
-        contexts=(tokens * passes,) * columns,
-        writes=-(-head_dim // lanes) * queries,
-        loads=split.spread * -(-context // (split.parallel * lanes)) * queries,
-        score_stores=split.spread * queries,
+        contexts=(tokens * passes,) * value_columns,
+        writes=-(-load.qk_dim // lanes) * load.queries,
+        loads=split.spread * -(-load.context // (split.parallel * lanes)) * load.queries,
+        score_stores=split.spread * load.queries,
         context_stores=(split.spread if split.across > 1 else split.spread // device.organisation.bank_groups or 1)
-        * queries,
+        * load.queries,
+        queries=load.queries,
     )
+
+
+def _whole_rows(device: PimDevice, bursts: int) -> int:
+    per_row = device.organisation.bursts_per_row
+    return -(-bursts // per_row) * per_row
 
 
 def _phase(
@@ -202,21 +217,23 @@ def _spread(steps: int, command: str, count: int) -> list[tuple[tuple[str, int],
     return [((command, count * (i + 1) // steps - count * i // steps),) for i in range(steps)]
 
 
-def _pair(one: Head, two: Head, queries: int) -> Iterator[list[Step]]:
+def _pair(one: Head, two: Head) -> Iterator[list[Step]]:
     """Phases of two overlapping heads: score, score beside softmax, context beside softmax, context."""
-    nothing: list[tuple[tuple[str, int], ...]] = [()] * len(one.contexts)
+    nothing: list[tuple[tuple[str, int], ...]] = [()] * len(two.contexts)
     yield [Step(one.key, 0, (("WRGB", one.writes),))]
     yield list(_phase(one.key, one.scores, one.score_stores, _spread(len(one.scores), "WRGB", two.writes)))
-    yield list(_phase(two.key, two.scores, two.score_stores, _late_half(len(two.scores), queries, one.loads)))
-    yield list(_phase(one.value, one.contexts, one.context_stores, _late_half(len(one.contexts), queries, two.loads)))
+    yield list(_phase(two.key, two.scores, two.score_stores, _late_half(len(two.scores), one.queries, one.loads)))
+    yield list(
+        _phase(one.value, one.contexts, one.context_stores, _late_half(len(one.contexts), two.queries, two.loads))
+    )
     yield list(_phase(two.value, two.contexts, two.context_stores, nothing))
 
 
-def _single(head: Head, queries: int) -> Iterator[list[Step]]:
+def _single(head: Head) -> Iterator[list[Step]]:
     """Phases of one head alone."""
     yield [Step(head.key, 0, (("WRGB", head.writes),))]
     yield list(_phase(head.key, head.scores, head.score_stores, [()] * len(head.scores)))
-    yield [Step(head.value, 0, (("SFM", queries), ("MVGB", head.loads)))]
+    yield [Step(head.value, 0, (("SFM", head.queries), ("MVGB", head.loads)))]
     yield list(_phase(head.value, head.contexts, head.context_stores, [()] * len(head.contexts)))
 
 
@@ -229,12 +246,19 @@ def attention_program(device: PimDevice, heads: int, context: int, head_dim: int
         context: tokens. head_dim: elements of a key.
         queries: query heads that share a key head.
     """
+    return heads_program(device, [Load(context, head_dim, head_dim, queries)] * heads)
+
+
+def heads_program(device: PimDevice, loads: Sequence[Load]) -> Program:
+    """Decode attention of one channel's heads, any contexts, in overlapping pairs."""
     program = AttentionProgram(device)
-    found = [head_of(device, i, context, head_dim, queries) for i in range(heads)]
-    for i in range(0, heads - 1, 2):
-        _add_phases(program, _pair(found[i], found[i + 1], queries))
-    if heads % 2:
-        _add_phases(program, _single(found[-1], queries))
+    found: list[Head] = []
+    for load in loads:
+        found.append(head_of(device, found[-1].end if found else 0, load))
+    for i in range(0, len(found) - 1, 2):
+        _add_phases(program, _pair(found[i], found[i + 1]))
+    if len(found) % 2:
+        _add_phases(program, _single(found[-1]))
     return program
 
 

@@ -60,7 +60,8 @@ def gemv(
     _positive(out_features=out_features, in_features=in_features, batch=batch)
     weights = out_features * in_features * element
     _fits(f"weights of {out_features} x {in_features}", weights, found.organisation.capacity_bytes, found.name)
-    program = _gemv_program(found, out_features, in_features, batch)
+    outputs = -(-out_features // found.organisation.channels)
+    program = gemv_program(found, outputs, in_features, batch)
     passes = -(-batch // found.unit.reuse)
     work = Work(
         f"gemv {out_features} x {in_features}, batch {batch}",
@@ -71,19 +72,29 @@ def gemv(
     return _all_channels(found, work, [(found.organisation.channels, program)], settings)
 
 
-def _gemv_program(device: PimDevice, out_features: int, in_features: int, batch: int) -> Program:
-    """The sequence of one channel, which takes its share of the outputs."""
-    org, unit = device.organisation, device.unit
-    outputs = -(-out_features // org.channels)
-    units, bursts = org.banks // unit.banks, -(-in_features // unit.lanes)
-    if device.program == "hbm_pim":
-        tiles = -(-outputs // (units * unit.registers["GRF_B"]))
-        return hbm_pim.gemv_program(device, tiles, -(-bursts // unit.registers["GRF_A"]), batch)
-    if device.program == "aim":
-        return aim.gemv_program(device, -(-outputs // units), bursts, batch)
+def gemv_program(device: PimDevice, outputs: int, in_features: int, batch: int) -> Program:
+    """The sequence of one channel with that many outputs; units that reuse columns take several vectors a pass."""
+    if device.program == "attacc":
+        return attacc.gemv_program(device, outputs, in_features, batch)
+    passes = -(-batch // device.unit.reuse)
     if device.program == "newton":
-        return newton.gemv_program(device, outputs, in_features, batch)
-    return attacc.gemv_program(device, outputs, in_features, batch)
+        return newton.gemv_program(device, outputs, in_features, passes)
+    if device.program == "aim":
+        return aim.gemv_program(device, *aim_shape(device, outputs, in_features), passes)
+    return hbm_pim.gemv_program(device, *hbm_pim_shape(device, outputs, in_features), passes)
+
+
+def aim_shape(device: PimDevice, outputs: int, inputs: int) -> tuple[int, int]:
+    """(passes, inputs in bursts) of a matrix on one channel of AiM."""
+    org, unit = device.organisation, device.unit
+    return -(-outputs // (org.banks // unit.banks)), -(-inputs // unit.lanes)
+
+
+def hbm_pim_shape(device: PimDevice, outputs: int, inputs: int) -> tuple[int, int]:
+    """(tiles of outputs, tiles of inputs) of a matrix on one channel of HBM-PIM."""
+    org, unit = device.organisation, device.unit
+    out_tile, in_tile = org.banks // unit.banks * unit.registers["GRF_B"], unit.lanes * unit.registers["GRF_A"]
+    return -(-outputs // out_tile), -(-inputs // in_tile)
 
 
 def decode_attention(
@@ -145,21 +156,17 @@ def _attention_program(
     device: PimDevice, pieces: int, heads: int, context: int, head_dim: int, queries: int
 ) -> Program:
     """The sequence of a channel with that many heads (Newton: requests)."""
-    org, unit = device.organisation, device.unit
-    units = org.banks // unit.banks
     if device.program == "attacc":
         return attacc.attention_program(device, pieces, context, head_dim, queries)
+    passes = -(-queries // device.unit.reuse)
     if device.program == "newton":
         keys = newton.key_tiles(device, heads * head_dim, context, head_dim)
         values = newton.value_tiles(device, heads, context, head_dim)
-        return newton.tile_program(device, (keys * queries + values * queries) * pieces)
+        return newton.tile_program(device, (keys * passes + values * passes) * pieces)
     shapes = [(context, head_dim), (head_dim, context)] * pieces
     if device.program == "aim":
-        passes = [(-(-outputs // units), -(-inputs // unit.lanes)) for outputs, inputs in shapes]
-        return aim.gemvs_program(device, passes, queries)
-    in_tile, out_tile = unit.lanes * unit.registers["GRF_A"], units * unit.registers["GRF_B"]
-    tiles = [(-(-outputs // out_tile), -(-inputs // in_tile)) for outputs, inputs in shapes]
-    return hbm_pim.gemvs_program(device, tiles, queries)
+        return aim.gemvs_program(device, [aim_shape(device, *shape) for shape in shapes], passes)
+    return hbm_pim.gemvs_program(device, [hbm_pim_shape(device, *shape) for shape in shapes], passes)
 
 
 def placed_attention(

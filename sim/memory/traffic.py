@@ -1,0 +1,198 @@
+"""Fidelity ``command``: the demands of ``tile`` with their memory traffic priced by DRAM channels.
+
+Every operator row becomes a mix of flows (sim/memory/mixes.py). The share of the peak that its mix reaches replaces the
+two constants of a stream: engines whose parameters hold them (``efficiency``, ``interference``, ``latency``) price the
+mapping that ``tile`` found once more with the channel's values, so that first loads and last stores follow; of other
+engines the amount itself is rewritten. No operator moves a byte more or less than at ``tile``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from models.chip import ChipTable, grade_mismatch
+from models.dram.library import list_grades, list_standards, load_dram
+from sim.demand import KIND_CODES, ROLES
+from sim.engine import Array, Engine
+from sim.memory.mixes import PAGE_TOKENS, PAGES, SEQUENTIAL, TAILS, Channel, Mix, channel_of, idle_latency_s, make_mix
+from sim.memory.mixes import rate_of_peak as rate
+from workloads.errors import ChipsmithError, nearest
+
+#: (params (n,), columns of the rows to price) -> demands (n, columns), with the mappings that ``tile`` found.
+Reprice = Callable[[Array, Array], Array]
+_PREFIX = "memory:"  # of a resource name, see sim.engine.memory_resource
+_CHANNEL_FIELDS = ("efficiency", "interference", "latency")
+_PROBE = 0.5  # any interference tells how many streams there are
+
+
+class Memories:
+    """The DRAM channels behind a table of chips, by memory and chip.
+
+    Args:
+        table: n chips.
+    """
+
+    def __init__(self, table: ChipTable) -> None:
+        self.table = table
+        self._channels: dict[str, list[Channel]] = {}
+        self._scale: dict[str, Array] = {}
+
+    def channels(self, name: str) -> list[Channel]:
+        """One channel of a memory for every chip.
+
+        Raises:
+            ChipsmithError: a chip whose memory names no grade, or one that does not fit its bandwidth.
+        """
+        if name not in self._channels:
+            fields = ("grade", "controller", "address_mapping", "kv_layout", "channels", "transfer_bytes")
+            columns = [self._column(name, field) for field in fields]
+            standards, bandwidths = self._column(name, "standard"), self._column(name, "bandwidth_bytes_per_s")
+            peak = np.zeros(self.table.n)
+            for i, (grade, channels) in enumerate(zip(columns[0], columns[4], strict=True)):
+                _check(name, grade, standards[i], channels, bandwidths[i])
+                peak[i] = channels * load_dram(grade).peak_bytes_per_s
+            self._scale[name] = peak / np.array(bandwidths)
+            self._channels[name] = [channel_of(*row) for row in zip(*columns, strict=True)]
+        return self._channels[name]
+
+    def _column(self, name: str, field: str) -> list[Any]:
+        values: list[Any] = self.table.column(f"memories.{name}.{field}").tolist()
+        return values
+
+    def efficiency(self, name: str, chip: int, mix: Mix) -> float:
+        """Share of a chip's stated bandwidth that a mix reaches, at most 1."""
+        return min(1.0, rate(self.channels(name)[chip], mix) * float(self._scale[name][chip]))
+
+    def latency_s(self, name: str) -> Array:
+        """First word: what the chip states, but never less than an idle channel takes; shape (n,)."""
+        idle = np.array([idle_latency_s(channel) for channel in self.channels(name)])
+        return np.maximum(idle, self._column(name, "latency_s"))
+
+
+def _check(name: str, grade: str, standard: str, channels: int, bandwidth: float) -> None:
+    where = f"chip.memories.{name}"
+    if not grade:
+        known = list_grades(standard if standard in list_standards() else None)
+        raise ChipsmithError(
+            f"{where}.grade", grade, f"fidelity command simulates the channels of a DRAM grade; {nearest('', known)}"
+        )
+    wrong = grade_mismatch(grade, standard, channels, bandwidth)
+    if wrong:
+        raise ChipsmithError(f"{where}: {wrong}")
+
+
+def memory_roles(engine: Engine, table: ChipTable, path: str) -> dict[str, str]:
+    """Roles of an engine that a memory of the chip stands behind: role to the memory's name."""
+    named = {role: resource for role, (resource, _) in engine.resources(table, path).items()}
+    found = {role: name.removeprefix(_PREFIX) for role, name in named.items() if name.startswith(_PREFIX)}
+    return {role: name for role, name in found.items() if name in table.base.memories}
+
+
+def floor_at_peak(engine: Engine, table: ChipTable, path: str, out: Array) -> None:
+    """``bound`` of a memory with a grade: its bytes at the peak, which no mix can beat. Changes ``out`` (n, k)."""
+    for role, name in memory_roles(engine, table, path).items():
+        graded = table.column(f"memories.{name}.grade") != ""
+        if role == "memory" and graded.any():
+            out[role][graded] = _moved(out)[graded]
+            _identity(engine, table, path, out)
+
+
+def reprice(
+    memories: Memories, engine: Engine, path: str, ops: Array, params: Array, out: Array, price: Reprice
+) -> dict[str, list[list[Mix]]]:
+    """Price the memory traffic of one engine's rows with DRAM channels; changes ``out``.
+
+    Args:
+        memories: channels of the table's chips (n).
+        engine, path: the family, and its field path in the chip.
+        ops: operator rows (k,). params: of the chips (n,). out: demands at ``tile``, (n, k).
+        price: prices rows again, with other parameters.
+
+    Returns:
+        Memory name to the mix of every chip and row, n lists of k; () where nothing is moved.
+    """
+    table = memories.table
+    found = {}
+    for role, name in memory_roles(engine, table, path).items():
+        if role != "memory" or not _moved(out).any():
+            continue
+        memories.channels(name)  # refuses a memory without a grade
+        streams = _streams(params, ops, out, price)
+        mixes = [[row_mix(ops[j], out[i, j], int(streams[i, j])) for j in range(len(ops))] for i in range(table.n)]
+        share = np.array([[memories.efficiency(name, i, mix) if mix else 1.0 for mix in mixes[i]] for i in range(table.n)])
+        if _has_channel_fields(params):
+            _price_again(table, memories.latency_s(name), path, params, share, out, price)
+        else:
+            out[role] = _moved(out) / share
+            _identity(engine, table, path, out)
+        found[name] = mixes
+    return found
+
+
+def _moved(out: Array) -> Array:
+    moved: Array = out["dram_read_bytes"] + out["dram_write_bytes"]
+    return moved
+
+
+def _has_channel_fields(params: Array) -> bool:
+    return set(_CHANNEL_FIELDS) <= set(params.dtype.names or ())
+
+
+def _streams(params: Array, ops: Array, out: Array, price: Reprice) -> Array:
+    """Concurrent streams of every row, (n, k): asked of the engine's own kernel.
+
+    With an interference of x and s streams a kernel's memory time grows by 1 / (1 - x (1 - 1/s)).
+    """
+    if not _has_channel_fields(params):
+        return np.ones(out.shape, np.int64)
+    probe = params.copy()
+    probe["efficiency"], probe["interference"] = 1.0, _PROBE
+    answer = price(probe, np.arange(len(ops)))["memory"]
+    share = np.divide(_moved(out), answer, out=np.ones(out.shape), where=answer > 0)
+    found: Array = np.rint(1.0 / (1.0 - (1.0 - share) / _PROBE)).astype(np.int64)
+    return found
+
+
+def _price_again(
+    table: ChipTable, latency_s: Array, path: str, params: Array, share: Array, out: Array, price: Reprice
+) -> None:
+    """Rows with equal shares on every chip are priced in one call."""
+    own = params.copy()
+    own["interference"], own["latency"] = 0.0, latency_s * table.column(f"{path}.clock_hz")
+    values, group_of = np.unique(share, axis=1, return_inverse=True)
+    for group in range(values.shape[1]):
+        columns = np.flatnonzero(group_of.reshape(-1) == group)
+        own["efficiency"] = values[:, group]
+        out[:, columns] = price(own, columns)
+
+
+def row_mix(op: Any, demand: Any, streams: int) -> Mix:
+    """The mix of one operator row from its operands' bytes and its traffic at ``tile``.
+
+    What attention reads beyond its inputs are KV pages, and what it appends are single tokens, or whole pages where
+    a request brings a page's worth of new ones. All else is sequential: states of scans and embeddings too, whose
+    rows are longer than a DRAM burst by far.
+    """
+    read, write = int(demand["dram_read_bytes"]), int(demand["dram_write_bytes"])
+    pages, tails = 0, 0
+    if op["kind"] == KIND_CODES["attention"]:
+        pages = max(0, read - int(op["in_bytes"]))
+        tails = min(write, int(op["kv_write_bytes"]))
+    appended = PAGES if op["m"] >= PAGE_TOKENS else TAILS
+    flows = [(SEQUENTIAL, False, read - pages), (PAGES, False, pages)]
+    flows += [(SEQUENTIAL, True, write - tails), (appended, True, tails)]
+    return make_mix([(pattern, way, float(moved), streams) for pattern, way, moved in flows if moved > 0])
+
+
+def _identity(engine: Engine, table: ChipTable, path: str, out: Array) -> None:
+    """``cycles = fixed + max(busy, amount / capacity)`` after an amount has changed."""
+    clock = table.column(f"{path}.clock_hz")[:, None]
+    longest = out["busy"].copy()
+    capacities: Mapping[str, Any] = engine.resources(table, path)
+    for role in ROLES:
+        if role in capacities:
+            longest = np.maximum(longest, out[role] / (capacities[role][1][:, None] / clock))
+    out["cycles"] = out["fixed"] + longest

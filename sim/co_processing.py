@@ -91,7 +91,7 @@ def _parts(op: Operator, pair: _Pair) -> tuple[Operator, Operator] | None:
         return None
     if op.per_segment_weights:
         return _by_expert(op, pair) if "experts" in policy else None
-    return _by_columns(op, pair) if "ffn" in policy and op.phase == "decode" else None
+    return _by_weights(op, pair) if "ffn" in policy and op.phase == "decode" else None
 
 
 def _by_phase(op: Operator) -> tuple[Operator, Operator] | None:
@@ -101,18 +101,29 @@ def _by_phase(op: Operator) -> tuple[Operator, Operator] | None:
     return (replace(op, segments=prompts), replace(op, segments=decoding)) if decoding and prompts else None
 
 
-def _by_columns(op: Operator, pair: _Pair) -> tuple[Operator, Operator] | None:
-    """The share of the output features that ends both parts soonest."""
-    cuts = sorted({op.n * share // _SHARES for share in range(1, _SHARES)} - {0})
-    firsts, seconds = [_columns(op, op.n - cut) for cut in cuts], [_columns(op, cut) for cut in cuts]
+def _by_weights(op: Operator, pair: _Pair) -> tuple[Operator, Operator] | None:
+    """The share of the columns, or of the rows, of a weight matrix that ends both parts soonest."""
+    cuts = [cut for share in range(1, _SHARES) for cut in (_columns(op, share), _rows(op, share)) if cut is not None]
+    firsts, seconds = [cut[0] for cut in cuts], [cut[1] for cut in cuts]
     ends = np.maximum(pair.seconds(firsts)[0], pair.seconds(seconds)[1])
     best = int(np.argmin(ends))
     whole = float(pair.seconds([op])[0][0])
-    return (firsts[best], seconds[best]) if ends[best] < whole else None
+    return cuts[best] if ends[best] < whole else None
 
 
-def _columns(op: Operator, n: int) -> Operator:
-    return replace(op, n=n, param_width=op.param_width * n // op.n)
+def _columns(op: Operator, share: int) -> tuple[Operator, Operator] | None:
+    """Output features divided; ``share`` of ``_SHARES`` to the second part."""
+    n = op.n * share // _SHARES
+    bias = op.param_width * n // op.n
+    return (
+        (replace(op, n=op.n - n, param_width=op.param_width - bias), replace(op, n=n, param_width=bias)) if n else None
+    )
+
+
+def _rows(op: Operator, share: int) -> tuple[Operator, Operator] | None:
+    """Input features divided: both write sums of all outputs, which whoever reads them adds."""
+    k = op.k * share // _SHARES
+    return (replace(op, k=op.k - k), replace(op, k=k, param_width=0)) if k else None
 
 
 def _by_expert(op: Operator, pair: _Pair) -> tuple[Operator, Operator] | None:
@@ -143,9 +154,9 @@ def _divide(edit: Edit, row: int, parts: tuple[Operator, Operator], second: str)
     extra = []
     for tensor in whole.outputs:
         old = edit.tensors[tensor]
-        moved = old.elements * parts[1].output_elements // whole.output_elements
+        kept, moved = (old.elements * part.output_elements // whole.output_elements for part in parts)
         extra.append(edit.tensor(f"{old.name}{PART}{second}", old.role, moved, old.dtype))
-        edit.resize(tensor, old.elements - moved)
+        edit.resize(tensor, kept)
     edit.ops[row] = replace(parts[0], inputs=whole.inputs)
     edit.after(row, _named(replace(parts[1], inputs=whole.inputs, outputs=tuple(extra)), second))
     for at, op in enumerate(edit.ops):

@@ -202,9 +202,9 @@ def compare_record(record: Record) -> list[Comparison]:
     try:
         prediction = predict(adapter, record.data, record.where)
     except NotModelledError as reason:
-        metrics = record.data["expect"] if adapter.predict else ()
+        metrics = _expected(record) if adapter.predict else ()
         return [Comparison(record, adapter, metric, skip_reason=str(reason)) for metric in metrics or (ALL,)]
-    found = [_compare(record, adapter, prediction, *item) for item in _expected(record, prediction).items()]
+    found = [_compare(record, adapter, prediction, *item) for item in _entries(_expected(record), prediction).items()]
     again = [
         _again(record, adapter, prediction, name, way)
         for name, way in prediction.again.items()
@@ -225,13 +225,22 @@ def _again(record: Record, adapter: Adapter, prediction: Prediction, name: str, 
     return replace(found, metric=name, fidelity=way.fidelity)
 
 
-def _expected(record: Record, prediction: Prediction) -> dict[str, Any]:
-    """What a record expects; of a table (stage to cycles) each entry is a metric where the adapter predicts one."""
+def _entries(expected: Mapping[str, Any], prediction: Prediction) -> dict[str, Any]:
+    """The expected values; of a table (stage to cycles) each entry is a metric where the adapter predicts one."""
     found: dict[str, Any] = {}
-    for metric, expected in record.data["expect"].items():
-        parts = {f"{metric}.{name}": value for name, value in expected.items()} if isinstance(expected, dict) else {}
-        found |= parts if prediction.metrics.keys() & parts else {metric: expected}
+    for metric, value in expected.items():
+        parts = {f"{metric}.{name}": entry for name, entry in value.items()} if isinstance(value, dict) else {}
+        found |= parts if prediction.metrics.keys() & parts else {metric: value}
     return found
+
+
+def _expected(record: Record) -> dict[str, Any]:
+    """Expected values by metric; ``{"metric": name, "value": ...}`` is the metric of that name, or one a key of it."""
+    expect = record.data["expect"]
+    if "metric" not in expect or "value" not in expect:
+        return dict(expect)
+    name, value = str(expect["metric"]), expect["value"]
+    return {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
 
 
 def _compare(record: Record, adapter: Adapter, prediction: Prediction, metric: str, expected: Any) -> Comparison:

@@ -27,6 +27,8 @@ from sim.pim.newton import NewtonProgram
 CLOCK_NS = 10
 PATIENCE_CYCLES = 1000
 """Cycles after which a bench gives up on a command."""
+PRESET = -1
+"""Where :attr:`Channel.fixed` holds what presets take, beside the slices of the global buffer."""
 _TAKES_DATA = ("write", "fill", "preset")
 Expected = tuple[int, int]  # bank, word
 
@@ -49,6 +51,7 @@ class Channel:
         self.trace: list[tuple[int, str, str]] = []
         self.driven: dict[str, int] = {}
         self.special = 0.0
+        self.fixed: dict[int, IntArray] = {}
         nothing = np.zeros(params.lanes, np.int64)
         self.shown = nothing, nothing
         self.buffer: IntArray = np.zeros((params.columns, params.lanes), np.int64)
@@ -189,6 +192,12 @@ class Channel:
         if (col is None or self.timing.role[col.command] not in _TAKES_DATA) and self.now not in self.fills:
             return self.shown
         data, fill = (self.operands((self.params.lanes,), self.special) for _ in range(2))
+        if col is not None and self.timing.role[col.command] == "fill":
+            fill = self.fixed.get(col.column, fill)
+        elif col is not None and self.timing.role[col.command] == "preset":
+            fill = self.fixed.get(PRESET, fill)
+        elif self.now in self.fills:
+            fill = self.fixed.get(self.fills[self.now], fill)
         self._drive("col_data", self.word(data))
         self._drive("fill_data", self.word(fill))
         if self.now in self.fills:

@@ -63,7 +63,7 @@ class Overlaps:
 
     def _settle(self, name: str, chip: int, need: Array, times: Callable[[], tuple[Array, Array]], op: Array) -> None:
         alone = need.copy()
-        floor = self._floor(name, chip, alone)
+        floor = self._floor(name, chip, len(need))
         for _ in range(ROUNDS):
             pairs = overlapping(*times(), op, alone > 0.0)
             wanted = alone.copy()
@@ -75,11 +75,11 @@ class Overlaps:
             if change.max() < SETTLED:
                 return
 
-    def _floor(self, name: str, chip: int, alone: Array) -> Array:
-        """Needs at the peak, which no mix beats."""
-        floor = np.zeros(len(alone))
-        for row, (_, mix, _) in self._rows[name][chip].items():
-            floor[row] = alone[row] * self.memories.efficiency(name, chip, mix)
+    def _floor(self, name: str, chip: int, rows: int) -> Array:
+        """Needs at the peak, which no mix beats, s."""
+        floor = np.zeros(rows)
+        for row, (_, _, moved) in self._rows[name][chip].items():
+            floor[row] = moved / self.memories.bandwidth_bytes_per_s(name, chip)
         return floor
 
     def _growth(self, name: str, chip: int, row: int, other: int, pairs: Mapping[tuple[int, int], float]) -> float:

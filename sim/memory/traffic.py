@@ -38,6 +38,7 @@ class Memories:
     def __init__(self, table: ChipTable) -> None:
         self.table = table
         self._channels: dict[str, list[Channel]] = {}
+        self._bandwidth: dict[str, Array] = {}
         self._scale: dict[str, Array] = {}
 
     def channels(self, name: str) -> list[Channel]:
@@ -54,7 +55,8 @@ class Memories:
             for i, (grade, channels) in enumerate(zip(columns[0], columns[4], strict=True)):
                 _check(name, grade, standards[i], channels, bandwidths[i])
                 peak[i] = channels * load_dram(grade).peak_bytes_per_s
-            self._scale[name] = peak / np.array(bandwidths)
+            self._bandwidth[name] = np.array(bandwidths)
+            self._scale[name] = peak / self._bandwidth[name]
             self._channels[name] = [channel_of(*row) for row in zip(*columns, strict=True)]
         return self._channels[name]
 
@@ -65,6 +67,10 @@ class Memories:
     def efficiency(self, name: str, chip: int, mix: Mix) -> float:
         """Share of a chip's stated bandwidth that a mix reaches, at most 1."""
         return min(1.0, rate(self.channels(name)[chip], mix) * float(self._scale[name][chip]))
+
+    def bandwidth_bytes_per_s(self, name: str, chip: int) -> float:
+        """A chip's stated peak."""
+        return float(self._bandwidth[name][chip])
 
     def latency_s(self, name: str) -> Array:
         """First word: what the chip states, but never less than an idle channel takes; shape (n,)."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator, model_validator
 
 from models.engines.base import EngineSpec, Spec
+from models.policy import PolicySpec
 from models.registry import engine_types, spec_class
 from models.wording import worded
 from models.yaml_text import parse_yaml
@@ -168,6 +169,7 @@ class Chip(Spec):
         memories: by name.
         links: by name.
         noc: on-chip network.
+        policy: how a step is arranged over the engines.
         notes: field path to the source of that figure, or to what was assumed.
     """
 
@@ -179,6 +181,7 @@ class Chip(Spec):
     memories: dict[str, MemorySpec]
     links: dict[str, LinkSpec] = Field(default_factory=dict)
     noc: NocSpec = Field(default_factory=NocSpec)
+    policy: PolicySpec = Field(default_factory=PolicySpec)
     notes: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("engines", mode="before")

@@ -52,6 +52,7 @@ OP = np.dtype(
         ("ranks", "i8"),
         ("steps", "i8"),  # collective: hops of the ring
         ("wire_bytes", "i8"),  # collective: bytes that leave one chip
+        ("placement", "i8"),  # attention: memory channel that holds the piece, -1 = the engine chooses
     ]
 )
 

@@ -23,6 +23,7 @@ from models.engines.base import EngineSpec
 from models.registry import plugin_points
 from sim.demand import DEMAND, OK, OP
 from workloads.errors import ChipsmithError, nearest
+from workloads.operators import Operator
 
 Array = NDArray[Any]
 #: (op, mapping, params, out) -> status, all records.
@@ -49,6 +50,8 @@ class Engine:
         resources: (chip, engine name) -> role to (resource name, capacity per second); amounts of a role that is
             not named here are not shared.
         mapping_to_dict, mapping_from_dict: readable form of a mapping record and back.
+        accepts: (specification, operator) -> whether it takes an operator of its kinds unless a mapping says so;
+            None = all of them.
         price: optional prices of an engine that lives in another package (see models/prices.py).
     """
 
@@ -63,6 +66,7 @@ class Engine:
     kernels: Mapping[tuple[str, str], Kernel] = field(default_factory=dict)
     mapping_to_dict: Callable[[Any], dict[str, Any]] | None = None
     mapping_from_dict: Callable[[Mapping[str, Any], Any, str], None] | None = None
+    accepts: Callable[[Any, Operator], bool] | None = None
     price: Callable[..., Any] | None = None
 
 

@@ -18,6 +18,7 @@ from sim.engine import Array, Engine, new_demands, plain_loop
 from sim.lower import Rows, lower
 from sim.mapping import Mapping, Placement, place
 from sim.memory.amounts import floor_at_peak
+from sim.policy import arranged
 from sim.timeline import UNROLL, Plan, plan, play, play_many
 from workloads.errors import ChipsmithError, nearest
 from workloads.trace import Trace
@@ -36,7 +37,7 @@ class Evaluation:
     """Everything known about ``n`` chips on one trace.
 
     Attributes:
-        trace: the trace; ``ops`` operators.
+        trace: the trace as the chips' policy arranges it; ``ops`` operators.
         table: the chips. fidelity: how rows were priced.
         placement: engines and who runs where.
         rows: operator rows (k).
@@ -86,6 +87,7 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
     """
     if fidelity not in FIDELITIES:
         raise ChipsmithError("fidelity", fidelity, nearest(fidelity, FIDELITIES))
+    trace = arranged(trace, table.base)
     placement = place(trace, table.base, mapping)
     rows = lower(trace)
     n, ops = table.n, len(trace.ops)

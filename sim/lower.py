@@ -103,6 +103,7 @@ def _records(row: int, op: Operator) -> list[dict[str, int]]:
 def _common(row: int, op: Operator) -> dict[str, int]:
     return {
         "row": row,
+        "placement": -1,
         "kind": KIND_CODES[op.kind],
         "a_bits": dtype(op.act).bits,
         "w_bits": dtype(op.weight).bits if op.weight_is_param else dtype(op.act).bits,
@@ -147,6 +148,7 @@ def _attention(op: Operator, segment: Segment) -> dict[str, int]:
         **_totals(piece),
         "m": segment.new_tokens,
         "count": segment.multiplicity,
+        "placement": segment.placement,
         "pairs": op.pairs(segment),
         "keys": op.keys(segment),
         "heads": op.heads,

@@ -11,10 +11,12 @@ from typing import Any
 import yaml
 
 from models.chip import Chip
+from models.engines.base import Spec
 from models.yaml_text import parse_yaml
 from sim.demand import MODES
 from sim.engine import Engine, find_engine
 from workloads.errors import ChipsmithError, nearest
+from workloads.operators import Operator
 from workloads.trace import Trace
 
 LINK = "link"
@@ -122,6 +124,10 @@ def _check_names(trace: Trace, mapping: Mapping) -> None:
                 raise ChipsmithError(f"mapping.{field_name}.{name}", None, f"no such operator; {nearest(name, known)}")
 
 
+def _takes(family: Engine, spec: Spec, op: Operator) -> bool:
+    return op.kind in family.kinds and (family.accepts is None or family.accepts(spec, op))
+
+
 def place(trace: Trace, chip: Chip, mapping: Mapping) -> Placement:
     """Put every operator on the engine that the mapping names, else on the first that takes its kind.
 
@@ -133,6 +139,7 @@ def place(trace: Trace, chip: Chip, mapping: Mapping) -> Placement:
     paths = [*(f"engines.{n}" for n in chip.engines), *(f"links.{n}" for n in chip.links)]
     families = [find_engine(spec.type, f"chip.engines.{n}.type") for n, spec in chip.engines.items()]
     families += [find_engine(LINK)] * len(chip.links)
+    specs = [*chip.engines.values(), *chip.links.values()]
     engine_of = {}
     for row, op in enumerate(trace.ops):
         wanted = mapping.engines.get(op.name)
@@ -145,7 +152,7 @@ def place(trace: Trace, chip: Chip, mapping: Mapping) -> Placement:
                 )
             engine_of[row] = names.index(wanted)
             continue
-        fit = [i for i, family in enumerate(families) if op.kind in family.kinds]
+        fit = [i for i, family in enumerate(families) if _takes(family, specs[i], op)]
         if not fit:
             raise ChipsmithError(
                 f"chip {chip.name}", op.kind, f"no engine takes operator {op.name}; engines: {', '.join(names)}"

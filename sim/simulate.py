@@ -52,13 +52,13 @@ def simulate(trace: Trace, chip: Chip | str, mapping: str | Path | Mapping = "au
     used = _used_mapping(evaluation)
     latency = float(evaluation.makespan_s[0])
     return Result(
-        trace=trace,
+        trace=evaluation.trace,
         chip=spec,
         mapping=used,
         fidelity=fidelity,
         ops=ops,
         latency_s=latency,
-        tokens=new_tokens(trace),
+        tokens=new_tokens(evaluation.trace),
         energy_j=float(total[0]),
         energy_parts_j={name: float(parts[0, i]) for i, name in enumerate(COMPONENTS)},
         area_mm2=float(evaluation.prices.area_mm2[0]),
@@ -66,7 +66,7 @@ def simulate(trace: Trace, chip: Chip | str, mapping: str | Path | Mapping = "au
         utilisation=float(utilisation(evaluation)[0]),
         **_limits(ops, evaluation),
         evidence=evidence_of(spec, fidelity),
-        manifest=_manifest(trace, spec, used, evaluation),
+        manifest=_manifest(evaluation.trace, spec, used, evaluation),
     )
 
 

@@ -40,12 +40,12 @@ class Overlaps:
     def price(self, engine: Engine, path: str, ops: Array, params: Array, out: Array, price: Reprice) -> None:
         """Price the memory traffic of one engine's rows and note their mixes; arguments as of :func:`reprice`."""
         moved = moved_bytes(out).astype(float)
-        for name, chips in reprice(self.memories, engine, path, ops, params, out, price).items():
-            rows = self._rows.setdefault(name, [{} for _ in chips])
-            for i, own in enumerate(chips):
-                for j, mix in enumerate(own):
-                    if mix:
-                        _note(rows[i], int(ops[j]["row"]), float(moved[i, j]), mix)
+        name, chips = reprice(self.memories, engine, path, ops, params, out, price)
+        for i, own in enumerate(chips):
+            rows = self._rows.setdefault(name, [{} for _ in chips])[i]
+            for j, mix in enumerate(own):
+                if mix:
+                    _note(rows, int(ops[j]["row"]), float(moved[i, j]), mix)
 
     def mix(self, resources: Sequence[str], need: Array, times: Times, op: Array) -> None:
         """Change the needs of operators that overlap on a memory.

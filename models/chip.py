@@ -41,7 +41,8 @@ class MemorySpec(Spec):
         streaming_efficiency: share of the peak that one sequential stream reaches; ``tile`` only.
         stream_interference: share of that lost as the number of concurrent streams grows; with s streams the
             efficiency is ``streaming_efficiency * (1 - stream_interference * (1 - 1 / s))``; ``tile`` only.
-        grade: speed grade of models/data/dram whose channels ``command`` simulates, empty where none is known.
+        grade: speed grade of models/data/dram whose channels ``command`` simulates, empty where none is known. At
+            ``command`` standard, channels and bandwidth must be the grade's.
         controller: memory controller of models/data/dram/policies.
         address_mapping, kv_layout: of models/data/dram/layouts; KV pages have a layout of their own.
         transfer_bytes: what one core moves, over all channels, before another one has its turn (the blocks of both
@@ -91,21 +92,16 @@ class MemorySpec(Spec):
             raise ValueError(nearest(value, list_grades(spec.standard)))
         return value
 
-    @model_validator(mode="after")
-    def _grade_fits(self) -> MemorySpec:
-        if self.grade:
-            wrong = grade_mismatch(self.grade, self.standard, self.channels, self.bandwidth_bytes_per_s)
-            if wrong:
-                raise ValueError(wrong)
-        return self
-
 
 #: How far a chip's stated bandwidth may be from that of its channels: data sheets round.
 BANDWIDTH_TOLERANCE = 0.03
 
 
 def grade_mismatch(grade: str, standard: str, channels: int, bandwidth_bytes_per_s: float) -> str:
-    """What contradicts a grade, in words; empty where standard, channels and bandwidth fit it."""
+    """What contradicts a grade, in words; empty where standard, channels and bandwidth fit it.
+
+    Only ``command`` asks: a search at ``tile`` may vary a preset's bandwidth alone.
+    """
     from models.dram.library import load_dram
 
     spec = load_dram(grade)

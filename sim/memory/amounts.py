@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from models.chip import ChipTable
-from sim.demand import ROLES
 from sim.engine import Array, Engine
 
+#: Parameters of an engine that prices streams by their efficiency, see sim.engine.memory_columns.
+STREAM_FIELDS = ("efficiency", "interference", "latency")
 _PREFIX = "memory:"  # of a resource's name, see sim.engine.memory_resource
 
 
-def memory_roles(engine: Engine, table: ChipTable, path: str) -> dict[str, str]:
-    """Roles of an engine that a memory of the chip stands behind: role to the memory's name."""
-    named = {role: resource for role, (resource, _) in engine.resources(table, path).items()}
-    found = {role: name.removeprefix(_PREFIX) for role, name in named.items() if name.startswith(_PREFIX)}
-    return {role: name for role, name in found.items() if name in table.base.memories}
+def streamed_memory(engine: Engine, table: ChipTable, path: str) -> str | None:
+    """Name of the memory whose streams an engine prices by the two constants of a stream; None where it has no such one.
+
+    An engine that prices its memory itself, as one inside the DRAM does, has no such constants among its parameters.
+    """
+    if not set(STREAM_FIELDS) <= set(engine.params.names or ()):
+        return None
+    resource, _ = engine.resources(table, path).get("memory", ("", None))
+    name = resource.removeprefix(_PREFIX)
+    return name if resource.startswith(_PREFIX) and name in table.base.memories else None
 
 
 def floor_at_peak(engine: Engine, table: ChipTable, path: str, out: Array) -> None:
     """``bound`` of a memory with a grade: its bytes at the peak, which no mix can beat. Changes ``out`` (n, k)."""
-    for role, name in memory_roles(engine, table, path).items():
-        graded = table.column(f"memories.{name}.grade") != ""
-        if role == "memory" and graded.any():
-            out[role][graded] = moved_bytes(out)[graded]
-            keep_identity(engine, table, path, out)
+    name = streamed_memory(engine, table, path)
+    graded = table.column(f"memories.{name}.grade") != "" if name else np.zeros(table.n, np.bool_)
+    if graded.any():
+        out["memory"][graded] = moved_bytes(out)[graded]
+        _keep_identity(engine, table, path, out)
 
 
 def moved_bytes(out: Array) -> Array:
@@ -36,12 +39,10 @@ def moved_bytes(out: Array) -> Array:
     return moved
 
 
-def keep_identity(engine: Engine, table: ChipTable, path: str, out: Array) -> None:
+def _keep_identity(engine: Engine, table: ChipTable, path: str, out: Array) -> None:
     """``cycles = fixed + max(busy, amount / capacity)`` after an amount has changed."""
     clock = table.column(f"{path}.clock_hz")[:, None]
     longest = out["busy"].copy()
-    capacities: Mapping[str, Any] = engine.resources(table, path)
-    for role in ROLES:
-        if role in capacities:
-            longest = np.maximum(longest, out[role] / (capacities[role][1][:, None] / clock))
+    for role, (_, capacity) in engine.resources(table, path).items():
+        longest = np.maximum(longest, out[role] / (capacity[:, None] / clock))
     out["cycles"] = out["fixed"] + longest

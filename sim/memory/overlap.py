@@ -40,12 +40,12 @@ class Overlaps:
     def price(self, engine: Engine, path: str, ops: Array, params: Array, out: Array, price: Reprice) -> None:
         """Price the memory traffic of one engine's rows and note their mixes; arguments as of :func:`reprice`."""
         moved = moved_bytes(out).astype(float)
-        for name, chips in reprice(self.memories, engine, path, ops, params, out, price).items():
-            rows = self._rows.setdefault(name, [{} for _ in chips])
-            for i, own in enumerate(chips):
-                for j, mix in enumerate(own):
-                    if mix:
-                        _note(rows[i], int(ops[j]["row"]), float(moved[i, j]), mix)
+        name, chips = reprice(self.memories, engine, path, ops, params, out, price)
+        for i, own in enumerate(chips):
+            rows = self._rows.setdefault(name, [{} for _ in chips])[i]
+            for j, mix in enumerate(own):
+                if mix:
+                    _note(rows, int(ops[j]["row"]), float(moved[i, j]), mix)
 
     def mix(self, resources: Sequence[str], need: Array, times: Times, op: Array) -> None:
         """Change the needs of operators that overlap on a memory.
@@ -63,7 +63,7 @@ class Overlaps:
 
     def _settle(self, name: str, chip: int, need: Array, times: Callable[[], tuple[Array, Array]], op: Array) -> None:
         alone = need.copy()
-        floor = self._floor(name, chip, alone)
+        floor = self._floor(name, chip, len(need))
         for _ in range(ROUNDS):
             pairs = overlapping(*times(), op, alone > 0.0)
             wanted = alone.copy()
@@ -75,11 +75,11 @@ class Overlaps:
             if change.max() < SETTLED:
                 return
 
-    def _floor(self, name: str, chip: int, alone: Array) -> Array:
-        """Needs at the peak, which no mix beats."""
-        floor = np.zeros(len(alone))
-        for row, (_, mix, _) in self._rows[name][chip].items():
-            floor[row] = alone[row] * self.memories.efficiency(name, chip, mix)
+    def _floor(self, name: str, chip: int, rows: int) -> Array:
+        """Needs at the peak, which no mix beats, s."""
+        floor = np.zeros(rows)
+        for row, (_, _, moved) in self._rows[name][chip].items():
+            floor[row] = moved / self.memories.bandwidth_bytes_per_s(name, chip)
         return floor
 
     def _growth(self, name: str, chip: int, row: int, other: int, pairs: Mapping[tuple[int, int], float]) -> float:

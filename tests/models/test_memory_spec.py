@@ -1,4 +1,4 @@
-"""The DRAM behind a chip's memory: known names, a bandwidth that its channels have, and the text of every refusal."""
+"""The DRAM behind a chip's memory: known names, what contradicts a grade, and the text of every refusal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.chip import list_chips, load_chip
+from models.chip import grade_mismatch, list_chips, load_chip
 from workloads.errors import ChipsmithError
 
 
@@ -25,9 +25,9 @@ def test_presets_with_a_grade() -> None:
     }
 
 
-def test_a_memory_without_a_grade_is_not_checked() -> None:
-    chip = load_chip("tpu_v4").with_fields({"memories.dram.grade": "", "memories.dram.channels": 3})
-    assert chip.memories["dram"].channels == 3
+def test_a_search_may_leave_the_grades_bandwidth() -> None:
+    chip = load_chip("tpu_v4").with_fields({"memories.dram.bandwidth_bytes_per_s": 3e11, "memories.dram.channels": 3})
+    assert (chip.memories["dram"].channels, chip.memories["dram"].grade) == (3, "HBM2-2400")
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,23 @@ def test_unknown_grades_are_refused_with_the_nearest(grade: str, text: str) -> N
     assert refusal(grade=grade) == f"chip.memories.dram.grade: got {grade!r}; {text}"
 
 
-def test_a_grade_of_another_standard_is_refused() -> None:
-    assert refusal(grade="HBM3-6400") == "chip.memories.dram: grade HBM3-6400 is of standard HBM3, not HBM2"
-
-
-def test_a_bandwidth_that_the_channels_do_not_have_is_refused() -> None:
-    text = "bandwidth_bytes_per_s says 614.4 GB/s (at most 3 % apart)"
-    assert refusal(channels=8) == f"chip.memories.dram: channels = 8 of grade HBM2-2400 move 307.3 GB/s, {text}"
+@pytest.mark.parametrize(
+    ("standard", "channels", "bandwidth", "text"),
+    [
+        ("HBM2", 16, 614.4e9, ""),
+        ("HBM2", 16, 614.6e9 * 1.029, ""),
+        ("HBM3", 16, 614.4e9, "grade HBM2-2400 is of standard HBM2, not HBM3"),
+        (
+            "HBM2",
+            8,
+            614.4e9,
+            "channels = 8 of grade HBM2-2400 move 307.3 GB/s, bandwidth_bytes_per_s says 614.4 GB/s "
+            "(at most 3 % apart)",
+        ),
+    ],
+)
+def test_what_contradicts_a_grade(standard: str, channels: int, bandwidth: float, text: str) -> None:
+    assert grade_mismatch("HBM2-2400", standard, channels, bandwidth) == text
 
 
 @pytest.mark.parametrize(

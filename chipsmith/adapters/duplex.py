@@ -90,7 +90,9 @@ class Step:
 def step(chip: str, name: str, devices: int, batch: Batch) -> Step:
     """One step of a model on a group of ``devices`` under tensor parallelism."""
     results = [
-        simulated(build_trace(config, batch, tensor_parallel=devices, moe=_ROUTING, merge_qkv=True), load_chip(chip))
+        simulated(
+            build_trace(config, batch, None, devices, _ROUTING, merge_qkv=True, merge_gate_up=True), load_chip(chip)
+        )
         for config in models()[name].parts
     ]
     joules = sum(result.energy_parts_j[part] for result in results for part in DYNAMIC)

@@ -239,8 +239,13 @@ def _expected(record: Record) -> dict[str, Any]:
     expect = record.data["expect"]
     if "metric" not in expect or "value" not in expect:
         return dict(expect)
-    name, value = str(expect["metric"]), expect["value"]
-    return {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
+    return _by_name(str(expect["metric"]), expect["value"])
+
+
+def _by_name(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {path: found for key, part in value.items() for path, found in _by_name(f"{name}.{key}", part).items()}
 
 
 def _compare(record: Record, adapter: Adapter, prediction: Prediction, metric: str, expected: Any) -> Comparison:

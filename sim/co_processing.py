@@ -48,12 +48,25 @@ def co_processed(trace: Trace, chip: Chip) -> Trace:
     edit = Edit(trace)
     for row, op in enumerate(trace.ops):
         first = engines.names[engines.engine_of[row]]
-        if first == second or carried.intersection(op.outputs):
+        if first == second:
+            first = _other(chip, op)
+        if not first or carried.intersection(op.outputs):
             continue
-        parts = _parts(op, _Pair(chip, first, second))
+        pair = _Pair(chip, first, second)
+        parts = _parts(op, pair)
         if parts is not None:
-            _divide(edit, row, parts, second)
+            _divide(edit, row, parts, pair)
     return edit.done()
+
+
+def _other(chip: Chip, op: Operator) -> str:
+    """The engine that runs an operator where the second of the policy is not there; empty where none does."""
+    for name, spec in chip.engines.items():
+        family = find_engine(spec.type)
+        takes = op.kind in family.kinds and (family.accepts is None or family.accepts(spec, op))
+        if takes and name != chip.policy.co_process:
+            return name
+    return ""
 
 
 @dataclass(frozen=True)
@@ -64,14 +77,22 @@ class _Pair:
     first: str
     second: str
 
-    def seconds(self, ops: Sequence[Operator]) -> tuple[Array, Array]:
-        """Seconds of every operator on the first engine and on the second, infinite where one can't run it."""
-        rows = lower(Trace("parts", tuple(replace(op, block=0) for op in ops), (), (Block("parts"),)))
-        first, second = (self._on(name, rows.ops, rows.trace_row, len(ops)) for name in (self.first, self.second))
-        return first, second
+    def seconds(self, ops: Sequence[Operator]) -> tuple[Array, Array, Array]:
+        """Seconds of every operator on the first engine, on the second, and what the second takes from the first.
 
-    def _on(self, name: str, rows: Array, owner: Array, count: int) -> Array:
-        engine, table, path = find_engine(self.chip.engines[name].type), ChipTable(self.chip), f"engines.{name}"
+        The last is the time for which the second's transfers keep the bus of a memory that both use. Infinite where an
+        engine can't run an operator.
+        """
+        rows = lower(Trace("parts", tuple(replace(op, block=0) for op in ops), (), (Block("parts"),)))
+        first, _ = self._on(self.first, rows.ops, rows.trace_row, len(ops))
+        second, bus = self._on(self.second, rows.ops, rows.trace_row, len(ops))
+        shared = self.chip.engines[self.first].memory == self.chip.engines[self.second].memory
+        return first, second, bus if shared else np.zeros(len(ops))
+
+    def _on(self, name: str, rows: Array, owner: Array, count: int) -> tuple[Array, Array]:
+        """Seconds, and seconds of the memory's bus, of ``count`` operators on one engine."""
+        spec = self.chip.engines[name]
+        engine, table, path = find_engine(spec.type), ChipTable(self.chip), f"engines.{name}"
         params, out = engine.pack(table, path), new_demands(1, len(rows))
         records, status = np.zeros((1, len(rows)), engine.mapping), np.zeros((1, len(rows)), np.int64)
         if engine.loop is None:
@@ -79,7 +100,8 @@ class _Pair:
         else:
             engine.loop(rows, params, records, AUTO, TILE, out, status)
         cycles = np.where(status[0] == OK, out["cycles"][0], np.inf)
-        return np.bincount(owner, cycles, count) / self.chip.engines[name].clock_hz
+        bus = np.bincount(owner, out["memory"][0], count) / self.chip.memories[spec.memory].bandwidth_bytes_per_s
+        return np.bincount(owner, cycles, count) / spec.clock_hz, bus
 
 
 def _parts(op: Operator, pair: _Pair) -> tuple[Operator, Operator] | None:
@@ -105,7 +127,8 @@ def _by_weights(op: Operator, pair: _Pair) -> tuple[Operator, Operator] | None:
     """The share of the columns, or of the rows, of a weight matrix that ends both parts soonest."""
     cuts = [cut for share in range(1, _SHARES) for cut in (_columns(op, share), _rows(op, share)) if cut is not None]
     firsts, seconds = [cut[0] for cut in cuts], [cut[1] for cut in cuts]
-    ends = np.maximum(pair.seconds(firsts)[0], pair.seconds(seconds)[1])
+    _, near, bus = pair.seconds(seconds)
+    ends = np.maximum(pair.seconds(firsts)[0] + bus, near)
     best = int(np.argmin(ends))
     whole = float(pair.seconds([op])[0][0])
     return cuts[best] if ends[best] < whole else None
@@ -130,10 +153,11 @@ def _by_expert(op: Operator, pair: _Pair) -> tuple[Operator, Operator] | None:
     """Experts with the fewest tokens on the second engine, as many as end both parts soonest."""
     experts = sorted(s.new_tokens for s in op.segments for _ in range(s.multiplicity) if s.new_tokens > 0)
     kinds = sorted(set(experts))
-    on_first, on_second = pair.seconds([replace(op, segments=(Segment(tokens),)) for tokens in kinds])
+    on_first, on_second, bus = pair.seconds([replace(op, segments=(Segment(tokens),)) for tokens in kinds])
     where = [kinds.index(tokens) for tokens in experts]
     few = np.concatenate([[0.0], np.cumsum(on_second[where])])
-    many = np.concatenate([np.cumsum(on_first[where][::-1])[::-1], [0.0]])
+    left = np.concatenate([np.cumsum(on_first[where][::-1])[::-1], [0.0]])
+    many = np.where(left > 0, left + np.concatenate([[0.0], np.cumsum(bus[where])]), 0.0)
     best = int(np.argmin(np.maximum(few, many)))
     if best == 0:
         return None
@@ -145,24 +169,21 @@ def _experts(op: Operator, tokens: Sequence[int]) -> Operator:
     return replace(op, segments=tuple(Segment(size, 0, copies) for size, copies in counts.items()))
 
 
-def _divide(edit: Edit, row: int, parts: tuple[Operator, Operator], second: str) -> None:
+def _divide(edit: Edit, row: int, parts: tuple[Operator, Operator], pair: _Pair) -> None:
     """Put two parts in the place of a row; whoever reads its output reads both. A part without work is left out."""
     whole = edit.ops[row]
     if not parts[0].segments:
-        edit.ops[row] = replace(whole, device_group=second)
+        edit.ops[row] = replace(whole, device_group=pair.second)
         return
     extra = []
     for tensor in whole.outputs:
         old = edit.tensors[tensor]
         kept, moved = (old.elements * part.output_elements // whole.output_elements for part in parts)
-        extra.append(edit.tensor(f"{old.name}{PART}{second}", old.role, moved, old.dtype))
+        extra.append(edit.tensor(f"{old.name}{PART}{pair.second}", old.role, moved, old.dtype))
         edit.resize(tensor, kept)
-    edit.ops[row] = replace(parts[0], inputs=whole.inputs)
-    edit.after(row, _named(replace(parts[1], inputs=whole.inputs, outputs=tuple(extra)), second))
+    edit.ops[row] = replace(parts[0], inputs=whole.inputs, device_group=pair.first)
+    moved_row = replace(parts[1], inputs=whole.inputs, outputs=tuple(extra), device_group=pair.second)
+    edit.after(row, replace(moved_row, name=part_name(moved_row, pair.second)))
     for at, op in enumerate(edit.ops):
         added = tuple(new for old, new in zip(whole.outputs, extra, strict=True) if old in op.inputs)
         edit.ops[at] = replace(op, inputs=(*op.inputs, *added)) if added else op
-
-
-def _named(op: Operator, engine: str) -> Operator:
-    return replace(op, name=part_name(op, engine), device_group=engine)

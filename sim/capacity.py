@@ -63,7 +63,8 @@ def _uneven(trace: Trace, table: ChipTable, placement: Placement, rows: Rows) ->
     """(memory, bytes (n,)) that caches take beyond what they hold, by operator."""
     found = []
     for row, op in enumerate(trace.ops):
-        engine, path = (part[placement.engine_of[row]] for part in (placement.engines, placement.paths))
+        index = placement.engine_of[row]
+        engine, path = placement.engines[index], placement.paths[index]
         if op.kind == "attention" and engine.cache_bytes is not None:
             own = rows.ops[rows.trace_row == row]
             plain = int(own["kv_read_bytes"].sum() + own["kv_write_bytes"].sum())

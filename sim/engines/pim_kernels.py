@@ -49,8 +49,8 @@ SOFTMAX_OPS = 5
 #: NeuPIMs' own estimate (ASPLOS 2024, its request scheduler): clocks of a chunk and of a tile.
 _CHUNK_CK, _TILE_CK = 100.0, 184.0
 #: Totals of a product.
-CYCLES, COLUMNS, PASSES, CHUNKS, CHUNK_COLUMNS, GROUPS, EVENS, ESTIMATE = range(8)
-TOTALS = 8
+CYCLES, COLUMNS, PASSES, CHUNKS, CHUNK_COLUMNS, GROUPS, EVENS, ROWS, ESTIMATE = range(9)
+TOTALS = 9
 
 
 @kernel
@@ -89,14 +89,23 @@ def product(p: Any, outputs: float, inputs: float, head_dim: float, vectors: flo
         out[CYCLES] += times * cycles
         out[COLUMNS] += times * again * groups * columns
         out[PASSES] += times * again * groups
+        out[ROWS] += times * again * rows
         out[CHUNKS] += times * vectors * (groups if p["out_ck"] > 0.0 else 1.0)
         out[CHUNK_COLUMNS] += times * vectors * columns
         out[ESTIMATE] += times * vectors * (_CHUNK_CK + _TILE_CK * groups)
     more = p["even_ck"] * np.ceil(chunks / 2) + p["out_ck"]
-    stretch = p["interval_ck"] / max(1.0, p["interval_ck"] - p["loss_ck"]) if p["interval_ck"] > 0.0 else 1.0
-    out[CYCLES] += again * groups * more * stretch
+    out[CYCLES] += again * groups * more * _stretch(p)
     out[GROUPS] += again * groups
     out[EVENS] += again * groups * np.ceil(chunks / 2)
+
+
+@kernel
+def _stretch(p: Any) -> float:
+    """How much longer everything takes because of refresh."""
+    if p["interval_ck"] <= 0.0:
+        return 1.0
+    longer: float = p["interval_ck"] / max(1.0, p["interval_ck"] - p["loss_ck"])
+    return longer
 
 
 @kernel
@@ -115,7 +124,9 @@ def piece_costs(op: Any, p: Any, out: Array) -> None:
         return
     if p["mirrored"] != 0:  # operands and results move beside the multiplications of another head
         product(p, keys, float(op["qk_dim"]), 0.0, vectors, 0.0, out[0])
+        out[0, CYCLES] += (vectors * p["head_ck"] + 0.5 * p["write_col_ck"] * out[0, CHUNK_COLUMNS]) * _stretch(p)
         product(p, keys, float(op["v_dim"]), 0.0, vectors, 0.0, out[1])
+        out[1, CHUNKS] = out[1, CHUNK_COLUMNS] = 0.0  # probabilities come from the softmax buffer
         return
     product(p, keys, float(op["qk_dim"]), 0.0, vectors, 1.0, out[0])
     product(p, float(op["v_dim"]), keys, 0.0, vectors, 1.0, out[1])
@@ -240,18 +251,29 @@ def _instructions(p: Any, totals: Array) -> float:
 
 
 @kernel
-def events(p: Any, totals: Array, vectors: float, times: float, out: Any) -> None:
-    """Add the events of ``times`` equal products."""
+def events(p: Any, totals: Array, vectors: float, times: float, stored: float, out: Any) -> None:
+    """Add the events of ``times`` equal products; ``stored``: moves of passes count."""
     passes, columns, groups = totals[PASSES], totals[COLUMNS], totals[GROUPS]
-    rows = passes * p["act_pass"] + totals[EVENS] * p["act_even"] + columns * p["act_col"]
+    rows = passes * p["act_pass"] + totals[EVENS] * p["act_even"] + totals[ROWS] * p["act_row"]
     chunks, chunk_columns = totals[CHUNKS], totals[CHUNK_COLUMNS]
-    bus = chunks * p["bus_chunk"] + chunk_columns * p["bus_col"] + passes * p["bus_pass"]
+    bus = chunks * p["bus_chunk"] + chunk_columns * p["bus_col"] + passes * p["bus_pass"] + groups * p["bus_out"]
     out["pim_activations"] += int(np.ceil(times * rows))
     out["pim_array_bytes"] += int(np.ceil(times * (columns * p["column_bytes"] + groups * p["array_out"])))
     out["pim_bus_bytes"] += int(np.ceil(times * bus))
-    out["pim_move_bytes"] += int(np.ceil(times * (chunks * p["move_chunk"] + passes * p["move_pass"])))
-    out["pim_macs"] += int(np.ceil(times * columns * p["mac_lanes"] * vectors / _up(vectors, p["reuse"])))
+    each = vectors / _up(vectors, p["reuse"])
+    moved = chunks * p["move_chunk"] + chunk_columns * p["move_col"] + groups * p["bus_out"]
+    moved += stored * passes * each * p["move_pass"]
+    out["pim_move_bytes"] += int(np.ceil(times * moved))
+    out["pim_macs"] += int(np.ceil(times * columns * p["mac_lanes"] * each))
     out["blocks"] += int(np.ceil(times * columns))
+
+
+@kernel
+def base_events(p: Any, times: float, out: Any) -> None:
+    """Add the events of entering and leaving, ``times`` channels and phases."""
+    out["pim_activations"] += int(times * p["act_base"])
+    out["pim_bus_bytes"] += int(times * p["bus_base"])
+    out["pim_move_bytes"] += int(times * p["bus_base"])
 
 
 @kernel
@@ -260,9 +282,10 @@ def attention_events(op: Any, p: Any, totals: Array, out: Any) -> None:
     vectors = float(op["m"] * (op["heads"] // op["kv_heads"]))
     times = float(pieces_of(op, p))
     for phase in range(2):
-        events(p, totals[phase], vectors, times, out)
-    steps = _up(float(op["keys"]), p["step_tokens"]) * vectors * times
-    out["pim_move_bytes"] += int(steps * p["move_step"])
+        events(p, totals[phase], vectors, times, 0.0 if p["mirrored"] != 0 else 1.0, out)
+    moves = _up(float(op["keys"]), p["step_tokens"]) * p["move_step"]
+    moves += _up(float(op["v_dim"]), p["lanes"]) * p["move_value"]
+    out["pim_move_bytes"] += int(moves * vectors * times)
     trace_events(op, out)
     if p["host_softmax"] != 0:
         out["vector_ops"] = softmax_ops(op)
@@ -317,7 +340,8 @@ def gemm_time(op: Any, p: Any, totals: Array, out: Any) -> None:
     out["busy"] = op["count"] * (p["base_ck"] + totals[CYCLES])
     if p["issue"] > 0:
         out["busy"] = max(out["busy"], op["count"] * used * _instructions(p, totals) / p["issue"])
-    events(p, totals, float(op["m"]), used * op["count"], out)
+    events(p, totals, float(op["m"]), used * op["count"], 1.0, out)
+    base_events(p, used * op["count"], out)
     trace_events(op, out)
 
 
@@ -355,6 +379,7 @@ def price_attention(ops: Array, p: Any, fidelity: int, out: Array, status: Array
         status[:] = attention_time(ops, p, totals, np.zeros(pieces, np.int64), out[0])
         for j in range(len(ops)):
             attention_events(ops[j], p, totals[j], out[j])
+        base_events(p, float(min(pieces, p["channels"]) * (1 + p["host_softmax"])), out[0])
     finish(ops, p, fidelity, out)
 
 

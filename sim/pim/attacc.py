@@ -181,10 +181,15 @@ def head_of(device: PimDevice, first: int, load: Load) -> Head:
         writes=-(-load.qk_dim // lanes) * load.queries,
         loads=split.spread * -(-load.context // (split.parallel * lanes)) * load.queries,
         score_stores=split.spread * load.queries,
-        context_stores=(split.spread if split.across > 1 else split.spread // device.organisation.bank_groups or 1)
-        * load.queries,
+        context_stores=context_stores(device) * load.queries,
         queries=load.queries,
     )
+
+
+def context_stores(device: PimDevice) -> int:
+    """Moves of one column of contexts to the softmax buffer, for one query."""
+    split = split_of(device)
+    return split.spread if split.across > 1 else split.spread // device.organisation.bank_groups or 1
 
 
 def _whole_rows(device: PimDevice, bursts: int) -> int:

@@ -26,12 +26,15 @@ class ClosedForm:
         pass_ck: of each pass. even_ck: more for every other chunk, from the first on. out_ck: of each group of outputs.
         comp_ck, min_cols: of each composite command, and columns that it lasts at least.
         col_ck: of each column. row_ck, row_cols: of each row of that many columns.
-        base_ck: entering and leaving. store_ck: of each output of a pass.
+        base_ck: entering and leaving. store_ck: of each output of a pass. head_ck: of each vector of a head of
+            attention, for moves that nothing hides.
         loss_ck, interval_ck: lost by a refresh, and from one to the next (0 = none). waste: share of a pass that is
             lost on top, because passes do not cross a refresh.
-        act_pass, act_even, act_col: banks activated by a pass, by an even chunk's pass more, by a column.
-        bus_chunk, bus_col, bus_pass: bytes over the bus. move_chunk, move_pass, move_step: bytes between units and
-            buffer die; steps are those of attention (tokens that units hold).
+        act_pass, act_even, act_row, act_base: banks activated by a pass, by an even chunk's pass more, by a row, by
+            entering and leaving.
+        bus_chunk, bus_col, bus_pass, bus_out, bus_base: bytes over the bus. move_chunk, move_col, move_pass: bytes
+            between units and buffer die; those of a pass (and vector) not in attention where they are counted by step (tokens that units
+            hold, move_step) and by column of the values (move_value).
         array_out: bytes from units to arrays by group of outputs.
         step_tokens: tokens of a step.
         column_bytes: that all banks of a multiply command read.
@@ -53,18 +56,24 @@ class ClosedForm:
     row_cols: float = _NO_CHUNK
     base_ck: float = 0
     store_ck: float = 0
+    head_ck: float = 0
     loss_ck: float = 0
     interval_ck: float = 0
     waste: float = 0
     act_pass: float = 0
     act_even: float = 0
-    act_col: float = 0
+    act_row: float = 0
+    act_base: float = 0
     bus_chunk: float = 0
     bus_col: float = 0
     bus_pass: float = 0
+    bus_out: float = 0
+    bus_base: float = 0
     move_chunk: float = 0
+    move_col: float = 0
     move_pass: float = 0
     move_step: float = 0
+    move_value: float = 0
     array_out: float = 0
     step_tokens: float = _NO_CHUNK
     column_bytes: float = 0
@@ -153,8 +162,11 @@ def _hbm_pim(device: PimDevice) -> dict[str, float]:
         "base_ck": 2 * park - (org.banks - 2) * device.timing_ck["tRRD_S"] + 2 * change,
         "act_pass": (turns + 1) * units,
         "act_even": units,
+        "act_base": org.banks + 2 + 3 * org.banks,
         "bus_chunk": files["GRF_A"] * org.burst_bytes,
         "move_chunk": files["GRF_A"] * org.burst_bytes,
+        "bus_out": 2 * org.burst_bytes,
+        "bus_base": 5 * org.burst_bytes,
         "array_out": files["GRF_B"] * burst,
         "column_bytes": tile * burst,
         "commands_pass": files["GRF_A"] + tile,
@@ -167,6 +179,7 @@ def _attacc(device: PimDevice) -> dict[str, float]:
     split, at_banks = attacc.split_of(device), device.mac == "MACAB"
     interval = ck(device.mac_interval_ck)
     burst = org.burst_bytes
+    stores = attacc.context_stores(device)
     return {
         "out_par": split.parallel,
         "lanes": split.across * device.unit.lanes,
@@ -175,9 +188,13 @@ def _attacc(device: PimDevice) -> dict[str, float]:
         "row_cols": org.bursts_per_row,
         "base_ck": ck("tRCDRD"),
         "store_ck": split.parallel * split.across * ck("tBURST") / device.unit.lanes,
-        "act_col": device.mac_banks / org.bursts_per_row,
+        "head_ck": 0 if at_banks else (split.spread + stores) * ck("tBURST"),  # else while rows open
+        "act_row": device.mac_banks,
         "bus_col": split.across * burst,
+        "move_col": split.across * burst if device.commands["WRGB"].reach == "bank" else 0,
+        "move_pass": split.parallel * split.across * burst / device.unit.lanes,
         "move_step": 2 * split.spread * burst,
+        "move_value": stores * burst,
         "step_tokens": split.parallel * device.unit.lanes,
         "commands_col": 1,
     }

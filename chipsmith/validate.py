@@ -200,7 +200,7 @@ def compare_record(record: Record) -> list[Comparison]:
     try:
         prediction = predict(adapter, record.data, record.where)
     except NotModelledError as reason:
-        metrics = record.data["expect"] if adapter.predict else ()
+        metrics = _expected(record) if adapter.predict else ()
         return [Comparison(record, adapter, metric, skip_reason=str(reason)) for metric in metrics or (ALL,)]
     found = [_compare(record, adapter, prediction, *item) for item in _expected(record, prediction).items()]
     return (found or [Comparison(record, adapter, ALL, skip_reason="it expects nothing")]) + [
@@ -208,13 +208,27 @@ def compare_record(record: Record) -> list[Comparison]:
     ]
 
 
-def _expected(record: Record, prediction: Prediction) -> dict[str, Any]:
-    """What a record expects; of a table (stage to cycles) each entry is a metric where the adapter predicts one."""
+def _expected(record: Record, prediction: Prediction | None = None) -> dict[str, Any]:
+    """Expected values by metric.
+
+    ``{"metric": name, "value": ...}`` is the metric of that name, or one a key of it. Of any other table (stage to
+    cycles) each entry is a metric where the adapter predicts one.
+    """
+    expect = record.data["expect"]
+    if "metric" in expect and "value" in expect:
+        return _by_name(str(expect["metric"]), expect["value"])
+    predicted = prediction.metrics.keys() if prediction else ()
     found: dict[str, Any] = {}
-    for metric, expected in record.data["expect"].items():
-        parts = {f"{metric}.{name}": value for name, value in expected.items()} if isinstance(expected, dict) else {}
-        found |= parts if prediction.metrics.keys() & parts else {metric: expected}
+    for metric, value in expect.items():
+        parts = _by_name(metric, value)
+        found |= parts if any(name in predicted for name in parts) else {metric: value}
     return found
+
+
+def _by_name(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {path: found for key, part in value.items() for path, found in _by_name(f"{name}.{key}", part).items()}
 
 
 def _compare(record: Record, adapter: Adapter, prediction: Prediction, metric: str, expected: Any) -> Comparison:

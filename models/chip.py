@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -122,11 +122,14 @@ class LinkSpec(Spec):
         bandwidth_bytes_per_s: per direction, all lanes of one chip.
         latency_s: one hop, software start-up included.
         energy_pj_per_bit: transfer energy; 0 takes the constant set's figure.
+        all_reduce: ``ring``: 2 (r - 1) steps of a share of 1 / r; ``one_pass``: half as many, as AttAcc's simulator
+            counts it (in hardware that takes a switch which adds).
     """
 
     bandwidth_bytes_per_s: float = Field(gt=0)
     latency_s: float = Field(default=1e-6, ge=0)
     energy_pj_per_bit: float = Field(default=0.0, ge=0)
+    all_reduce: Literal["ring", "one_pass"] = "ring"
 
 
 class NocSpec(Spec):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from models.engines.base import Spec
@@ -22,8 +24,11 @@ class PolicySpec(Spec):
             does; 0 = the mapping chooses.
         head_groups: groups of heads whose projections and attention run as a pipeline (AttAcc, ASPLOS 2024: one group
             a round of heads); 1 = none.
-        co_process: engine that takes a share of the feed-forward weights in decode, in proportion to its bandwidth, so
-            that both engines work on them at once (AttAcc); empty = none.
+        co_process: engine that takes a share of some rows, so that it and the engine that would run them work on them
+            at once and end together (AttAcc, Duplex); empty = none.
+        co_process_parts: rows that it takes a share of: ``ffn`` feed-forward weights of decode by columns (AttAcc),
+            ``experts`` those with the fewest tokens, ``attention`` of requests that decode beside prompts (Duplex,
+            MICRO 2024).
     """
 
     sub_batches: int = Field(default=1, ge=1, le=64)
@@ -32,3 +37,4 @@ class PolicySpec(Spec):
     token_block: int = Field(default=0, ge=0)
     head_groups: int = Field(default=1, ge=1, le=1024)
     co_process: str = ""
+    co_process_parts: tuple[Literal["ffn", "experts", "attention"], ...] = ("ffn",)

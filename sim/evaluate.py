@@ -352,16 +352,9 @@ def total_energy_j(evaluation: Evaluation) -> tuple[Array, Array]:
 
 def utilisation(evaluation: Evaluation) -> Array:
     """MACs over what the matrix engines could do in the makespan, (n,)."""
-    from models.engines.systolic import SystolicSpec
+    from models.peaks import peak_macs_per_s
 
-    peak = np.zeros(evaluation.table.n)
-    for name, spec in evaluation.table.base.engines.items():
-        if isinstance(spec, SystolicSpec):
-            path = f"engines.{name}"
-            column = evaluation.table.column
-            peak += (
-                column(f"{path}.rows") * column(f"{path}.cols") * column(f"{path}.arrays") * column(f"{path}.cores")
-            ) * column(f"{path}.clock_hz")
+    peak = peak_macs_per_s(evaluation.table)
     peak[peak == 0.0] = np.nan  # a chip without a matrix engine has no such share
     share: Array = evaluation.trace.macs / (peak * evaluation.makespan_s)
     return share

@@ -129,7 +129,7 @@ def _takes(family: Engine, spec: Spec, op: Operator) -> bool:
 
 
 def place(trace: Trace, chip: Chip, mapping: Mapping) -> Placement:
-    """Put every operator on the engine that the mapping names, else on the first that takes its kind.
+    """Put every operator on the engine that the mapping names, else its device group, else the first that takes it.
 
     Raises:
         ChipsmithError: no engine takes a kind, or the mapping names an unknown or unfit engine.
@@ -142,7 +142,7 @@ def place(trace: Trace, chip: Chip, mapping: Mapping) -> Placement:
     specs = [*chip.engines.values(), *chip.links.values()]
     engine_of = {}
     for row, op in enumerate(trace.ops):
-        wanted = mapping.engines.get(op.name)
+        wanted = mapping.engines.get(op.name, op.device_group if op.device_group in chip.engines else None)
         if wanted is not None:
             if wanted not in names:
                 raise ChipsmithError(f"mapping.engines.{op.name}", wanted, nearest(wanted, names))

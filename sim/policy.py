@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from models.chip import Chip
 from models.policy import PolicySpec
+from sim.co_processing import co_processed
 from workloads.trace import Trace
 from workloads.transforms.edit import applied
+from workloads.transforms.head_groups import group_heads
 from workloads.transforms.sub_batches import step_pieces
 
 
@@ -25,7 +27,7 @@ def arranged(trace: Trace, chip: Chip) -> Trace:
         trace = trace.with_sub_batches(parts, stages=policy.stage_barriers)
     if policy.token_block:
         trace = trace.with_token_blocks(policy.token_block)
-    return trace
+    return co_processed(group_heads(trace, policy.head_groups), chip)
 
 
 def _parts(trace: Trace, policy: PolicySpec) -> int:

@@ -153,6 +153,12 @@ def peaks(spec: SystolicSpec) -> dict[str, float]:
     return {f"MAC/s {spec.act_dtype} x {spec.weight_dtype}": macs}
 
 
+def peak_macs_per_s(table: FieldTable, path: str) -> Floats:
+    """Multiply-accumulates per second of every row of ``table``, shape (n,)."""
+    field = FieldReader(table, path)
+    return field("rows") * field("cols") * field("arrays") * field("cores") * field("clock_hz")
+
+
 def storage_bytes(spec: SystolicSpec) -> dict[str, int]:
     """On-chip storage of one chip by block."""
     each = {

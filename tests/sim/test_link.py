@@ -73,3 +73,11 @@ def test_the_result_charges_the_link() -> None:
     assert op.energy_pj["link"] > 0
     assert sum(pj for name, pj in op.energy_pj.items() if name != "link") == 0
     assert op.duration_s == pytest.approx(1e-6 + 4096 / 5e10)
+
+
+def test_a_link_that_reduces_in_one_pass_takes_half_of_an_all_reduce() -> None:
+    once = chip().with_fields({"links.ici.all_reduce": "one_pass"})
+    for op, share in ((collective("all_reduce", 512, 1024, 4), 2), (collective("all_gather", 512, 1024, 4), 1)):
+        (ring,), (single,) = simulate(chain(op), chip()).ops, simulate(chain(op), once).ops
+        assert single.duration_s == pytest.approx(ring.duration_s / share)
+        assert single.bytes["link"] == ring.bytes["link"] // share

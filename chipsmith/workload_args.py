@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: Share of its answer that a request of a log has behind it in a decode step, unless told otherwise: half, the mean
 #: over the steps of its life.
 PROGRESS = 0.5
+_BATCH, _CONTEXT = 1, 1024
 _CONTEXT_HELP = "cached tokens of every request in decode; prompt length in prefill (default 1024)"
 
 
@@ -31,8 +32,8 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
         "--trace", metavar="FILE", help="a trace file (.parquet, .jsonl, .et or .csv) instead of --model"
     )
     group.add_argument("--phase", choices=("prefill", "decode"), default="decode", help="default: decode")
-    group.add_argument("--batch", type=int, default=1, metavar="N", help="requests (default 1)")
-    group.add_argument("--context", type=int, default=1024, metavar="TOKENS", help=_CONTEXT_HELP)
+    group.add_argument("--batch", type=int, default=_BATCH, metavar="N", help="requests (default 1)")
+    group.add_argument("--context", type=int, default=_CONTEXT, metavar="TOKENS", help=_CONTEXT_HELP)
     group.add_argument("--tp", type=int, default=1, metavar="RANKS", help="tensor parallel degree (default 1)")
     default = "default: as the model is published, else fp16"
     group.add_argument("--weights", metavar="FORMAT", help=f"weight format, e.g. int8 or int4 ({default})")
@@ -120,6 +121,8 @@ def _logged(args: argparse.Namespace) -> tuple[Request, ...]:
 
     if args.max_requests is not None and args.max_requests < 1:
         raise ChipsmithError("--max-requests", args.max_requests, "legal: 1 or more")
+    if (args.batch, args.context) != (_BATCH, _CONTEXT):
+        raise ChipsmithError("--batch, --context", None, "go without --requests; --max-requests limits a log")
     return read_requests(args.requests, limit=args.max_requests)
 
 

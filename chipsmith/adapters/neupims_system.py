@@ -46,8 +46,7 @@ def chip_of(preset: str, hardware: Fields, mode: str) -> Chip:
         data["engines"].pop("pim")
         chip = Chip.model_validate(data)
     else:
-        buffers = hardware.get("pim").whole("row_buffers_per_bank")
-        found |= {"engines.pim.row_buffers": buffers}
+        found |= _pim(hardware.get("pim"), hardware.get("memory"), preset)
     try:
         return chip.with_fields(found)
     except ChipsmithError as error:
@@ -64,6 +63,18 @@ def _npu(npu: Fields) -> dict[str, Any]:
         "engines.npu.cols": npu.whole("array_cols"),
         "engines.vector.clock_hz": clock_hz,
         "engines.vector.lanes": npu.whole("vector_lanes"),
+    }
+
+
+def _pim(pim: Fields, memory: Fields, preset: str) -> dict[str, Any]:
+    """Units of a record. A composite command stands for all columns of a tile, so only others crowd the queue."""
+    single = preset == _ARTIFACT and not pim.get("composite_commands")
+    return {
+        "engines.pim.clock_hz": 1e9 / memory.number("tCK_ns"),
+        "engines.pim.row_buffers": pim.whole("row_buffers_per_bank"),
+        "engines.pim.channels": memory.whole("channels"),
+        "engines.pim.issue_per_ck": int(single),
+        "engines.pim.kv_placement": "trace",
     }
 
 
@@ -91,8 +102,8 @@ def trace_of(workload: Fields, channels: int) -> Trace:
         workload.whole("d_model"), workload.whole("heads"), workload.whole("tensor_parallel"),
         workload.whole("layers_simulated"),
     )  # fmt: skip
-    name = workload.word("model")
-    return decode_layers(name, shape, [context for context, _ in requests], [channel for _, channel in requests])
+    cached = [max(1, context - 1) for context, _ in requests]  # the list counts the step's own token
+    return decode_layers(workload.word("model"), shape, cached, [channel for _, channel in requests])
 
 
 def _requests(workload: Fields) -> tuple[tuple[int, int], ...]:

@@ -189,8 +189,9 @@ def test_a_product_becomes_a_row_a_block() -> None:
 
 
 def test_requests_go_to_their_channels() -> None:
-    placed = layer([30, 10, 30], [2, 0, 2]).check()
-    assert placed.op("layer.attention").segments == (Segment(1, 30, 2, 2), Segment(1, 10, 1, 0))
+    placed = layer([30, 30, 10, 30], [2, 2, 0, 2]).check()
+    expected = (Segment(1, 30, 2, 2), Segment(1, 10, 1, 0), Segment(1, 30, 1, 2))
+    assert placed.op("layer.attention").segments == expected
 
 
 # ---------------------------------------------------------------- refusals

@@ -121,7 +121,7 @@ def required_bins(params: PimBankParams, _netlist: bool = False) -> tuple[str, .
     bins += tuple(dict.fromkeys(one.bin for one in binding(params.bench_spec)))
     bins += FLOAT_BINS if params.format.is_float else INT_BINS
     if params.spec.program == "newton":
-        bins += COMPOSITE_BINS
+        bins += COMPOSITE_BINS[: 4 if params.columns >= params.spec.options["composite_min"] else 3]
     if has_two_buffers(params.spec):
         bins += SAME_ROW_BINS
     if not params.format.is_float and params.acc_bits <= params.tree_bits + 4:

@@ -242,22 +242,13 @@ def test_a_trace_places_requests() -> None:
 
 @pytest.mark.parametrize(
     ("placement", "text"),
-    [
-        (
-            40,
-            "the channel that the request trace places: got 40; caches lie on channels 0 to 31; or choose kv_placement greedy",
-        ),
-        (
-            -1,
-            "the request trace places no channel: got -1; caches lie on channels 0 to 31; or choose kv_placement greedy",
-        ),
-    ],
+    [(40, "the channel that the request trace places: got 40"), (-1, "the request trace places no channel: got -1")],
 )
 def test_a_placement_beyond_the_channels_is_refused(placement: int, text: str) -> None:
     work = trace(attention(Segment(1, 99, 1, placement)))
     with pytest.raises(ChipsmithError) as error:
         simulate(work, chip(kv_placement="trace"))
-    assert str(error.value) == text
+    assert str(error.value) == f"{text}; caches lie on channels 0 to 31; or choose kv_placement greedy"
     assert simulate(work, chip(kv_placement="greedy")).latency_s > 0
 
 
@@ -332,9 +323,7 @@ def test_softmax_needs_a_host() -> None:
 )
 def test_bad_specifications(field: str, value: object, text: str) -> None:
     with pytest.raises(ChipsmithError) as error:
-        chip(**{"device": "neupims", field: value} if field != "device" else {}) if field != "device" else chip(
-            "neupims"
-        ).with_fields({"engines.pim.device": value})
+        chip().with_fields({f"engines.pim.{field}": value})
     assert str(error.value).startswith(text)
 
 
@@ -396,8 +385,9 @@ def test_energy_adds_up_by_command(device: str) -> None:
         result = simulate(trace(op), chip(device, kv_placement="round_robin", memory=memory), fidelity="command").ops[0]
         dynamic = sum(result.energy_pj[part] for part in DYNAMIC)
         priced = sum(pj for what, pj in commands.energy_pj.items() if what not in ("background", "REF"))
-        refreshed = device == "newton" or device == "neupims"
-        assert dynamic - host_pj(spec, result.events) == pytest.approx(priced, rel=0.06 if refreshed else 1e-6)
+        # both phases of NeuPIMs start in the middle of a refresh interval here, and are one run there
+        within = 0.06 if op.kind == "attention" and load_device(device).program == "newton" else 1e-6
+        assert dynamic - host_pj(spec, result.events) == pytest.approx(priced, rel=within)
 
 
 def test_energies_come_from_the_devices_set() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,9 +56,10 @@ def evaluate(
     if len(parts) == 1:
         return _alike_totals(table, trace, given, fidelity)
     found = [(rows, _alike_totals(part, trace, given, fidelity)) for rows, part in parts]
-    return BatchResult(
-        *(_merged(table.n, [(rows, getattr(totals, name)) for rows, totals in found]) for name in _TOTALS)
-    )
+    columns: dict[str, Any] = {
+        name: _merged(table.n, [(rows, getattr(totals, name)) for rows, totals in found]) for name in _TOTALS
+    }
+    return BatchResult(**columns)
 
 
 def _alike(table: ChipTable) -> Iterator[tuple[Array, ChipTable]]:

@@ -191,7 +191,10 @@ def test_a_table_of_designs_prices_as_each_alone() -> None:
 def test_more_of_it_is_faster(field: str, values: tuple[int, ...]) -> None:
     op = cached(*RAGGED, heads=64, kv_heads=8)
     for level in FIDELITIES:
-        times = [price(chip("attacc_bank", **{field: value}), op, level)["busy"] for value in values]
+        times = [
+            price(chip("attacc_bank").with_fields({f"engines.pim.{field}": value}), op, level)["busy"]
+            for value in values
+        ]
         assert times == sorted(times, reverse=True) and times[-1] < times[0]
 
 

@@ -13,7 +13,7 @@ _PREFIX = "memory:"  # of a resource's name, see sim.engine.memory_resource
 
 
 def streamed_memory(engine: Engine, table: ChipTable, path: str) -> str | None:
-    """Name of the memory whose streams an engine prices by the two constants of a stream; None where it has no such one.
+    """Name of the memory whose streams an engine prices by their two constants; None where there is none such.
 
     An engine that prices its memory itself, as one inside the DRAM does, has no such constants among its parameters.
     """

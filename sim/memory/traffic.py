@@ -2,8 +2,8 @@
 
 Every operator row becomes a mix of flows (sim/memory/mixes.py). The share of the peak that its mix reaches replaces the
 two constants of a stream: engines whose parameters hold them (``efficiency``, ``interference``, ``latency``) price the
-mapping that ``tile`` found once more with the channel's values, so that first loads and last stores follow. Engines that
-price their memory themselves keep what they say. No operator moves a byte more or less than at ``tile``.
+mapping that ``tile`` found once more with the channel's values, so that first loads and last stores follow. Engines
+that price their memory themselves keep what they say. No operator moves a byte more or less than at ``tile``.
 """
 
 from __future__ import annotations

@@ -183,6 +183,19 @@ def test_operators_that_overlap_on_a_memory_are_one_mixed_stream() -> None:
     assert [op.cycles for op in beside.ops] == [op.cycles for op in alone]
 
 
+@settings(max_examples=15)
+@given(designs(), st.one_of(gemms(), attentions()), vector_ops())
+def test_no_overlap_beats_the_peak(spec: Chip, first: Operator, second: Operator) -> None:
+    trace = side_by_side(replace(first, name="first"), replace(second, name="second"))
+    bound, _, command = levels(trace, spec)
+    peak = spec.memories["dram"].bandwidth_bytes_per_s
+    for floor, fine in zip(bound.ops, command.ops, strict=True):
+        moved = fine.bytes["dram_read"] + fine.bytes["dram_write"]
+        assert fine.needs_s.get("memory:dram", 0.0) >= moved / peak * (1 - 1e-9)
+        assert fine.duration_s >= floor.duration_s * (1 - 1e-9)
+    assert command.latency_s >= bound.latency_s * (1 - 1e-9)
+
+
 def test_operators_one_after_the_other_keep_their_own_streams() -> None:
     spec = graded(chip(vector={"units": 2, "lanes": 128}))
     ops = gemm(1, 256, 256), vector("elementwise", "add", 1, 256)

@@ -109,7 +109,8 @@ C_ACTIVE = 68  # reads (writes) whose row was opened and that wait for their col
     C_HELD,  # bank that waits for its own refresh while the others go on, -1: none
     C_SYNCED,  # key of the request that a CAS was sent for, 0: none
     C_LOGGED,
-) = range(70, 86)
+    C_ARRIVES,  # when the next request of the trace is offered, FAR: as soon as there is room, or there is none left
+) = range(70, 87)
 
 # Results: numbers of commands, then sums.
 N_COMMANDS, N_HITS, N_LATENCY, N_CLOSED, N_END = 96, 105, 106, 107, 108

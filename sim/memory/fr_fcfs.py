@@ -21,6 +21,7 @@ from sim.memory.fields import (
     B_ROW,
     BANK_MASK,
     C_ACTIVE,
+    C_ARRIVES,
     C_COL_WAKE,
     C_DONE,
     C_HELD,
@@ -120,6 +121,7 @@ def admit(c: Ints, where: Ints, rows: Ints, writes: Ints, arrival: Ints, tick: i
             i += 1
             going = i < where.shape[0]
     c[C_NEXT] = i
+    c[C_ARRIVES] = arrival[i] if i < arrival.shape[0] else FAR
 
 
 @inlined
@@ -395,15 +397,16 @@ def shared_slot(c: Ints, blocked: bool, tick: int) -> int:
         The key of the request whose column command is to be sent, FAR if there is none or another command was sent.
     """
     column = row = FAR
-    if c[C_COL_WAKE] <= tick:
-        column, soon, ready = oldest_column(c, tick)
-        c[C_COL_WAKE] = soon if ready == 0 else tick + 1
+    after, ready = c[C_COL_WAKE], 0
+    if after <= tick:
+        column, after, ready = oldest_column(c, tick)
+        c[C_COL_WAKE] = after if ready == 0 else tick + 1
         if blocked and column > 0:
             column = FAR
     refreshing = column > 0 and c[C_REF_WAITING] > 0 and refresh_step(c, True, tick)
     if column > 0 and not refreshing and not blocked and c[C_ROW_WAKE] <= tick:
-        row, soon, ready = oldest_row(c, 0 if c[C_SPLIT_BANK] < 0 else FAR, tick)
-        c[C_ROW_WAKE] = soon if ready == 0 or (ready == 1 and row < column) else tick + 1
+        row, soon, others = oldest_row(c, 0 if c[C_SPLIT_BANK] < 0 else FAR, tick)
+        c[C_ROW_WAKE] = soon if others == 0 or (others == 1 and row < column) else tick + 1
     if refreshing:
         column = FAR
     elif row < column:
@@ -413,6 +416,8 @@ def shared_slot(c: Ints, blocked: bool, tick: int) -> int:
         if c[P_WCK_RD] > 0 and tick >= c[C_WCK_UNTIL]:
             start_data_clock(c, column, tick)
             column = FAR
+        elif ready == 1:
+            c[C_COL_WAKE] = after
     elif c[C_SPLIT_BANK] >= 0:
         finish_split(c, tick)
     return column
@@ -430,18 +435,36 @@ def start_data_clock(c: Ints, found: int, tick: int) -> None:
 
 
 @inlined
-def following(c: Ints, arrival: Ints, tick: int) -> int:
+def following(c: Ints, tick: int) -> int:
     """Next tick at which something may happen."""
     after = tick + 1
     if c[C_MOVED] + c[P_STEP] + c[C_REF_WAITING] + c[C_SPLIT_BANK] + 1 == 0 and c[C_SYNCED] == 0:
         column, row = c[C_COL_WAKE] | c[P_EDGE], max(c[C_ROW_WAKE], c[U_ROW])
         if c[P_DUAL] == 0:
             column = max(column, c[U_COL])
-        after = max(after, min(column, row, c[C_REF_DUE]))
-        i = c[C_NEXT]
-        if i < arrival.shape[0] and arrival[i] > tick:
-            after = min(after, arrival[i])
+        arrives = c[C_ARRIVES] if c[C_ARRIVES] > tick else FAR
+        after = max(after, min(column, row, c[C_REF_DUE], arrives))
     return after
+
+
+@kernel
+def serve_all(c: Ints, where: Ints, rows: Ints, writes: Ints, arrival: Ints) -> None:
+    """Visit ticks until all requests are served.
+
+    A function of its own, because the compiler would count references to an array that is made in it, tick by tick.
+    """
+    tick = 1
+    c[C_MOVED] = 1
+    while c[C_NEXT] < where.shape[0] or c[C_WAITING] + c[C_WAITING_W] + c[C_ACTIVE] + c[C_ACTIVE + 1] > 0:
+        if c[C_MOVED] == 1 or c[C_ARRIVES] <= tick:
+            c[C_MOVED] = 0
+            admit(c, where, rows, writes, arrival, tick)
+        refresh_due(c, tick)
+        if c[P_DUAL] == 1:
+            two_bus_tick(c, tick)
+        else:
+            one_bus_tick(c, tick)
+        tick = following(c, tick)
 
 
 @kernel
@@ -455,16 +478,7 @@ def run_two_queues(p: Ints, where: Ints, rows: Ints, writes: Ints, arrival: Ints
     """
     c = new_channel(p)
     c[C_REF_DUE] = p[P_REF_INTERVAL] if p[P_REFRESH] > 0 else FAR
-    tick = 1
-    while c[C_NEXT] < where.shape[0] or c[C_WAITING] + c[C_WAITING_W] + c[C_ACTIVE] + c[C_ACTIVE + 1] > 0:
-        c[C_MOVED] = 0
-        admit(c, where, rows, writes, arrival, tick)
-        refresh_due(c, tick)
-        if c[P_DUAL] == 1:
-            two_bus_tick(c, tick)
-        else:
-            one_bus_tick(c, tick)
-        tick = following(c, arrival, tick)
+    serve_all(c, where, rows, writes, arrival)
     for pc in range(p[P_PSEUDO]):
         if c[O_OPEN + pc] == 0:
             c[N_CLOSED] += max(0, c[C_DONE] - c[O_SINCE + pc])

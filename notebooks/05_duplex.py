@@ -82,7 +82,8 @@ for axis, name in zip(axes, (GPU, DUPLEX), strict=True):
     start = min(op.start_s for op in ops)
     for op in ops:
         place = list(COLOURS).index(op.engine)
-        axis.barh(place, 1e6 * (op.end_s - op.start_s), left=1e6 * (op.start_s - start), color=COLOURS[op.engine])
+        width, left = 1e6 * (op.end_s - op.start_s), 1e6 * (op.start_s - start)
+        axis.barh(place, width, left=left, color=COLOURS[op.engine], edgecolor="w", linewidth=0.5)
         if op.end_s - op.start_s > 4e-5:
             text = op.name.split(".")[1].split("~")[0].replace("_proj", "").replace("experts_", "")
             axis.text(

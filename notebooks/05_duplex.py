@@ -9,7 +9,6 @@
 
 # %%
 import json
-import warnings
 from statistics import mean, median
 
 import matplotlib.pyplot as plt
@@ -22,7 +21,6 @@ from chipsmith.adapters.duplex import BATCHES, DUPLEX, GPU, edap, grid, models, 
 from models.engines.pim import peaks
 from workloads.routing import Routing
 
-warnings.simplefilter("ignore", RuntimeWarning)  # 4 nm lies beyond the published nodes: energies are extrapolated
 RESULTS = {}  # the key numbers, printed at the end
 BLUE, ORANGE, GREEN, RED, GREY, INK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8C8C8C", "#222222"
 plt.rcParams.update(

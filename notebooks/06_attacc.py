@@ -11,7 +11,6 @@
 # %%
 import json
 import tempfile
-import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,7 +23,6 @@ from chipsmith.adapters.attacc_system import Model, step_trace
 from chipsmith.validate import compare
 from models.engines.pim import peaks
 
-warnings.simplefilter("ignore", RuntimeWarning)
 RESULTS = {}  # the key numbers, printed at the end
 BLUE, ORANGE, GREEN, RED, GREY, INK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#8C8C8C", "#222222"
 plt.rcParams.update(

@@ -18,8 +18,6 @@ from models.chip import ChipTable, load_chip
 from models.prices import price
 from sim.simulate import simulate
 
-pytestmark = pytest.mark.filterwarnings("ignore:technology.node_nm 4:RuntimeWarning")  # 4 nm is extrapolated
-
 GPUS: dict[str, Any] = {
     "gpus": 8, "gpu_tflops_fp16": 312, "gpu_memory_gbps": 3352, "gpu_memory_gb": 80, "gpu_sms": 108, "link_gbps": 600,
     "compute_efficiency": 0.8, "memory_efficiency": 0.85,

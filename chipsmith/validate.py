@@ -202,18 +202,27 @@ def compare_record(record: Record) -> list[Comparison]:
     except NotModelledError as reason:
         metrics = _expected(record) if adapter.predict else ()
         return [Comparison(record, adapter, metric, skip_reason=str(reason)) for metric in metrics or (ALL,)]
-    found = [_compare(record, adapter, prediction, *item) for item in _expected(record).items()]
+    found = [_compare(record, adapter, prediction, *item) for item in _expected(record, prediction).items()]
     return (found or [Comparison(record, adapter, ALL, skip_reason="it expects nothing")]) + [
         _own(record, adapter, prediction, name) for name in prediction.own
     ]
 
 
-def _expected(record: Record) -> dict[str, Any]:
-    """Expected values by metric; ``{"metric": name, "value": ...}`` is the metric of that name, or one a key of it."""
+def _expected(record: Record, prediction: Prediction | None = None) -> dict[str, Any]:
+    """Expected values by metric.
+
+    ``{"metric": name, "value": ...}`` is the metric of that name, or one a key of it. Of any other table (stage to
+    cycles) each entry is a metric where the adapter predicts one.
+    """
     expect = record.data["expect"]
-    if "metric" not in expect or "value" not in expect:
-        return dict(expect)
-    return _by_name(str(expect["metric"]), expect["value"])
+    if "metric" in expect and "value" in expect:
+        return _by_name(str(expect["metric"]), expect["value"])
+    predicted = prediction.metrics.keys() if prediction else ()
+    found: dict[str, Any] = {}
+    for metric, value in expect.items():
+        parts = _by_name(metric, value)
+        found |= parts if any(name in predicted for name in parts) else {metric: value}
+    return found
 
 
 def _by_name(name: str, value: Any) -> dict[str, Any]:

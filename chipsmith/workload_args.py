@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from workloads.batch import Batch
     from workloads.configs import ModelConfig
     from workloads.precision import Precision
+    from workloads.requests import Request
     from workloads.trace import Trace
 
 
+#: Share of its answer that a request of a log has behind it in a decode step, unless told otherwise: half, the mean
+#: over the steps of its life.
+PROGRESS = 0.5
+_BATCH, _CONTEXT = 1, 1024
 _CONTEXT_HELP = "cached tokens of every request in decode; prompt length in prefill (default 1024)"
 
 
@@ -27,8 +32,8 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
         "--trace", metavar="FILE", help="a trace file (.parquet, .jsonl, .et or .csv) instead of --model"
     )
     group.add_argument("--phase", choices=("prefill", "decode"), default="decode", help="default: decode")
-    group.add_argument("--batch", type=int, default=1, metavar="N", help="requests (default 1)")
-    group.add_argument("--context", type=int, default=1024, metavar="TOKENS", help=_CONTEXT_HELP)
+    group.add_argument("--batch", type=int, default=_BATCH, metavar="N", help="requests (default 1)")
+    group.add_argument("--context", type=int, default=_CONTEXT, metavar="TOKENS", help=_CONTEXT_HELP)
     group.add_argument("--tp", type=int, default=1, metavar="RANKS", help="tensor parallel degree (default 1)")
     default = "default: as the model is published, else fp16"
     group.add_argument("--weights", metavar="FORMAT", help=f"weight format, e.g. int8 or int4 ({default})")
@@ -36,6 +41,17 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--kv", metavar="FORMAT", help=f"KV cache format ({default})")
     group.add_argument("--group-size", type=int, metavar="N", help="weights per scale, 0 = none")
     add_transform_arguments(parser)
+
+
+def add_request_arguments(parser: argparse.ArgumentParser) -> None:
+    """The requests of a log as the batch."""
+    group = parser.add_argument_group("requests of a log instead of --batch and --context")
+    group.add_argument("--requests", metavar="LOG", help="a request log (see chipsmith requests), or a shipped one's "
+        "name: decode holds each request's prompt and a share of its answer, prefill its prompt; a column channel "
+        "says which memory channel holds its keys and values")  # fmt: skip
+    group.add_argument("--max-requests", type=int, metavar="N", help="no more than the first N of the log")
+    group.add_argument("--progress", type=float, default=PROGRESS, metavar="SHARE",
+        help=f"share of its answer that each request has generated before the step (default {PROGRESS:g})")  # fmt: skip
 
 
 def add_transform_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +86,10 @@ def batch_of(args: argparse.Namespace, phase: str | None = None) -> Batch:
     """The batch of one step in a phase (the arguments' own by default)."""
     from workloads.batch import Batch
 
+    if getattr(args, "requests", None):
+        decode = (phase or args.phase) == "decode"
+        lengths = [_length(request, args, decode) for request in _logged(args)]
+        return Batch.decode(len(lengths), lengths) if decode else Batch.prefill(lengths)
     if (phase or args.phase) == "decode":
         return Batch.decode(args.batch, args.context)
     return Batch.uniform(args.batch, args.context, 0)
@@ -88,10 +108,39 @@ def trace_of(args: argparse.Namespace, phase: str | None = None) -> Trace:
     if (args.model is None) == (args.trace is None):
         raise ChipsmithError("--model, --trace", None, "give exactly one of them")
     if args.trace is not None:
+        if getattr(args, "requests", None):
+            raise ChipsmithError("--requests", args.requests, "goes with --model: a trace holds its requests")
         from workloads.trace_io import read_trace
 
         return transformed(read_trace(args.trace), args, phase)
     return transformed(_built(args.model, args, phase), args, phase)
+
+
+def _logged(args: argparse.Namespace) -> tuple[Request, ...]:
+    from workloads.requests import read_requests
+
+    if args.max_requests is not None and args.max_requests < 1:
+        raise ChipsmithError("--max-requests", args.max_requests, "legal: 1 or more")
+    if (args.batch, args.context) != (_BATCH, _CONTEXT):
+        raise ChipsmithError("--batch, --context", None, "go without --requests; --max-requests limits a log")
+    return read_requests(args.requests, limit=args.max_requests)
+
+
+def _length(request: Request, args: argparse.Namespace, decode: bool) -> int:
+    """Tokens of a request's prompt, in decode with the share of its answer that is behind it."""
+    if not 0 <= args.progress < 1:
+        raise ChipsmithError("--progress", args.progress, "legal: from 0 to below 1")
+    return request.input_tokens + (int(request.output_tokens * args.progress) if decode else 0)
+
+
+def _on_channels(trace: Trace, args: argparse.Namespace, phase: str | None) -> Trace:
+    """The trace with each request on the channel that the log names."""
+    requests = _logged(args)
+    if all(request.channel < 0 for request in requests):
+        return trace
+    batch = batch_of(args, phase).requests
+    places = [(new, context, request.channel) for (new, context), request in zip(batch, requests, strict=True)]
+    return trace.with_placement(places)
 
 
 def _built(model: str, args: argparse.Namespace, phase: str | None) -> Trace:
@@ -99,7 +148,8 @@ def _built(model: str, args: argparse.Namespace, phase: str | None) -> Trace:
     from workloads.configs import load_config
 
     config = load_config(model)
-    return build_trace(config, batch_of(args, phase), precision_of(config, args), args.tp)
+    trace = build_trace(config, batch_of(args, phase), precision_of(config, args), args.tp)
+    return _on_channels(trace, args, phase) if getattr(args, "requests", None) else trace
 
 
 def transformed(trace: Trace, args: argparse.Namespace, phase: str | None = None) -> Trace:

@@ -6,6 +6,7 @@ from models.chip import Chip
 from models.policy import PolicySpec
 from sim.co_processing import co_processed
 from workloads.trace import Trace
+from workloads.transforms.edit import applied
 from workloads.transforms.head_groups import group_heads
 from workloads.transforms.sub_batches import step_pieces
 
@@ -33,6 +34,6 @@ def _parts(trace: Trace, policy: PolicySpec) -> int:
     """Sub-batches of a step: none of a prefill, of small steps, of a step that is split already."""
     requests = step_pieces(trace)
     decodes = any(op.phase == "decode" for op in trace.ops)
-    if not decodes or requests < max(2, policy.sub_batch_requests) or "sub_batches" in str(trace.meta.get("transforms")):
+    if "sub_batches" in applied(trace) or not decodes or requests < max(2, policy.sub_batch_requests):
         return 1
     return min(policy.sub_batches, requests)

@@ -37,6 +37,7 @@ class Extras:
     block_tokens: int = 0
     session: str = ""
     turn: int = 0
+    channel: int = -1
 
 
 Parsed = tuple[float, int, int, Extras]
@@ -157,11 +158,12 @@ def _token_ids() -> ReadExtras:
 
 def _plain() -> ReadExtras:
     def read(row: Row, tokens: int, where: str) -> Extras:
-        session, turn = str(row.get("session") or ""), _turn(row, where)
+        session, turn, channel = str(row.get("session") or ""), _turn(row, where), _channel(row, where)
         if not row.get("block_ids"):
-            return Extras(session=session, turn=turn) if session or turn else NOTHING
+            named = session or turn or channel >= 0
+            return Extras(session=session, turn=turn, channel=channel) if named else NOTHING
         size = _whole(row, "block_tokens", where, 1)
-        return Extras(_ids(row, "block_ids", size, tokens, where), size, session, turn)
+        return Extras(_ids(row, "block_ids", size, tokens, where), size, session, turn, channel)
 
     return read
 
@@ -189,6 +191,10 @@ def _ids(row: Row, name: str, block_tokens: int, tokens: int, where: str) -> tup
 
 def _turn(row: Row, where: str) -> int:
     return _whole(row, "turn", where, 0) if row.get("turn") not in (None, "") else 0
+
+
+def _channel(row: Row, where: str) -> int:
+    return _whole(row, "channel", where, 0) if row.get("channel") not in (None, "") else -1
 
 
 # ---------------------------------------------------------------- the layouts

@@ -37,6 +37,7 @@ class Request:
         block_tokens: tokens of a block, 0 where there are none.
         session: name of the conversation, empty where the log holds none.
         turn: place in the conversation from 1, 0 where the log holds none.
+        channel: memory channel that holds its keys and values, -1 where the log names none.
     """
 
     arrival_s: float
@@ -46,6 +47,7 @@ class Request:
     block_tokens: int = 0
     session: str = ""
     turn: int = 0
+    channel: int = -1
 
 
 def read_requests(path: str | Path, *, limit: int | None = None, skip_empty: bool = False) -> tuple[Request, ...]:
@@ -83,7 +85,8 @@ def _request(row: Parsed, start_s: float | None) -> Request:
         arrival_s = round(arrival_s - start_s, FRACTION_DIGITS)
     if extras is NOTHING:
         return Request(arrival_s, tokens_in, tokens_out)
-    return Request(arrival_s, tokens_in, tokens_out, extras.blocks, extras.block_tokens, extras.session, extras.turn)
+    more = (extras.blocks, extras.block_tokens, extras.session, extras.turn, extras.channel)
+    return Request(arrival_s, tokens_in, tokens_out, *more)
 
 
 def with_rate(requests: Sequence[Request], rate_hz: float) -> tuple[Request, ...]:
@@ -154,7 +157,9 @@ def write_requests(requests: Sequence[Request], path: str | Path, note: str = ""
 def _fields(requests: Sequence[Request]) -> tuple[str, ...]:
     """Columns that at least one request fills."""
     blocks = ("block_tokens", "block_ids") if any(r.blocks for r in requests) else ()
-    return (*_PLAIN, *(name for name in ("session", "turn") if any(getattr(r, name) for r in requests)), *blocks)
+    channel = ("channel",) if any(r.channel >= 0 for r in requests) else ()
+    named = (name for name in ("session", "turn") if any(getattr(r, name) for r in requests))
+    return (*_PLAIN, *named, *channel, *blocks)
 
 
 def _values(request: Request) -> dict[str, object]:
@@ -164,6 +169,7 @@ def _values(request: Request) -> dict[str, object]:
         "output_tokens": request.output_tokens,
         "session": request.session,
         "turn": request.turn,
+        "channel": request.channel if request.channel >= 0 else "",
         "block_tokens": request.block_tokens,
         "block_ids": list(request.blocks),
     }

@@ -292,7 +292,7 @@ class Trace:
         """Requests on given memory channels. See workloads/transforms/placement.py.
 
         Args:
-            channels: (new tokens, context, channel) of every request of the step, in any order.
+            channels: (new tokens, context, channel) of every request of the step; halves of a channel's list keep it.
 
         Raises:
             ChipsmithError: other requests than those of the step.

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chipsmith.output import emit, table
-from chipsmith.workload_args import add_workload_arguments, trace_of
+from chipsmith.workload_args import add_request_arguments, add_workload_arguments, trace_of
+from workloads.errors import ChipsmithError
 
 if TYPE_CHECKING:
+    from models.chip import Chip
     from sim.result import Result
+    from workloads.trace import Trace
 
 NAME = "run"
 ORDER = 20
@@ -23,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``run``."""
     parser.add_argument("--chip", required=True, help="a preset's name, or a chip's YAML file")
     add_workload_arguments(parser)
-    parser.add_argument("--fidelity", default="tile", help="bound (roofline floor) or tile (default)")
+    add_request_arguments(parser)
+    parser.add_argument("--fidelity", default="tile",
+        help="bound (roofline floor), tile (default), or command (every DRAM and PIM command)")  # fmt: skip
     parser.add_argument("--mapping", default="auto", help="auto (searched, default), gemmini, or a YAML file to replay")
     parser.add_argument("--save-mapping", metavar="FILE", help="write the mapping that was used as YAML")
     parser.add_argument("--perfetto", metavar="FILE", help="write the timeline for ui.perfetto.dev")
@@ -38,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from sim.simulate import simulate
 
     interpret_first(_INTERPRETED_S)
-    result = simulate(trace_of(args), load_chip(args.chip), args.mapping, args.fidelity)
+    trace, chip = trace_of(args), load_chip(args.chip)
+    result = simulate(trace, placing(chip, trace), args.mapping, args.fidelity)
     if args.save_mapping:
         from workloads.files import write_text
 
@@ -53,6 +59,24 @@ def run(args: argparse.Namespace) -> int:
         write_run_report(result, args.report)
     emit(result.to_dict(), lambda: as_text(result), args)
     return 0
+
+
+def placing(chip: Chip, trace: Trace) -> Chip:
+    """The chip with caches where the trace's requests say; itself where they say nothing.
+
+    Raises:
+        ChipsmithError: a channel that the memory of a chip without processing in memory does not have.
+    """
+    named = [s.placement for op in trace.ops if op.kind == "attention" for s in op.segments]
+    if max(named, default=-1) < 0:
+        return chip
+    units = {f"engines.{name}.kv_placement": "trace" for name, spec in chip.engines.items() if spec.type == "pim"}
+    memory = next(iter(chip.engines.values())).memory
+    channels = chip.memories[memory].channels
+    if not units and max(named) >= channels:
+        text = f"legal: 0 to {channels - 1}, the channels of memory {memory} of {chip.name}"
+        raise ChipsmithError("the channel that the request trace places", max(named), text)
+    return chip.with_fields(units) if units else chip
 
 
 def draw(result: Result, folder: Path) -> None:

@@ -210,26 +210,43 @@ def attention_time(ops: Array, p: Any, totals: Array, channel_of: Array, out: An
     else:
         out["busy"] = (loads[0] + loads[1]).max() + p["base_ck"]
     if p["issue"] > 0:
-        out["busy"] = max(out["busy"], _commands(ops, p, totals) / p["issue"])
+        out["busy"] = max(out["busy"], _queued(ops, p, totals, channel_of, loads))
     return OK
 
 
 @kernel
-def _instructions(p: Any, one: Array) -> float:
-    """Instructions of one product on one channel."""
-    count: float = one[PASSES] * p["commands_pass"] + one[COLUMNS] * p["commands_col"]
-    count += one[CHUNKS] * p["commands_chunk"]
-    return count
+def _queued(ops: Array, p: Any, totals: Array, channel_of: Array, loads: Array) -> float:
+    """Clocks of both phases where all channels get their instructions from one queue.
+
+    The queue serves channels that still have work in equal shares, none of them faster than it works on its own
+    (the mean pace); those with little work finish first, the fullest ends alone.
+    """
+    waiting = np.zeros(loads.shape)
+    at = 0
+    for j in range(len(ops)):
+        for _ in range(pieces_of(ops[j], p)):
+            for phase in range(2):
+                waiting[phase, channel_of[at]] += _instructions(p, totals[j, phase])
+            at += 1
+    total = 0.0
+    for phase in range(2):
+        pace = waiting[phase].sum() / max(1.0, loads[phase].sum())
+        order = np.sort(waiting[phase])
+        clocks, served = 0.0, 0.0
+        for c in range(len(order)):
+            if order[c] > served:
+                clocks += (order[c] - served) / min(p["issue"] / (len(order) - c), pace)
+                served = order[c]
+        total += clocks
+    return total
 
 
 @kernel
-def _commands(ops: Array, p: Any, totals: Array) -> float:
-    """Instructions of all channels."""
-    count = 0.0
-    for j in range(len(ops)):
-        for phase in range(2):
-            one = totals[j, phase]
-            count += pieces_of(ops[j], p) * _instructions(p, one)
+def _instructions(p: Any, totals: Array) -> float:
+    """Instructions of one phase of a piece."""
+    count: float = (
+        totals[PASSES] * p["commands_pass"] + totals[COLUMNS] * p["commands_col"] + totals[CHUNKS] * p["commands_chunk"]
+    )
     return count
 
 

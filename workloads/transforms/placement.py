@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from workloads.errors import ChipsmithError
 from workloads.trace import Operator, Segment, Trace
@@ -14,9 +15,8 @@ from workloads.transforms.sub_batches import CACHING
 
 def placed(trace: Trace, channels: Sequence[tuple[int, int, int]]) -> Trace:
     """See :meth:`workloads.trace.Trace.with_placement`."""
-    segments = tuple(
-        Segment(new, context, count, channel) for (new, context, channel), count in Counter(channels).items()
-    )
+    pieces = [(request, len(list(equal))) for request, equal in groupby(channels)]  # the order of a channel's list stays
+    segments = tuple(Segment(new, context, count, channel) for (new, context, channel), count in pieces)
     rows = {row: _on_channels(op, segments) for row, op in enumerate(trace.ops) if op.kind in CACHING}
     return noted(with_rows(trace, rows), "placement", requests=len(channels))
 

@@ -12,14 +12,14 @@ hold nearly equally many tokens. The tokens of an expert are divided in proporti
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from workloads.dtypes import format_bytes
 from workloads.errors import ChipsmithError
 from workloads.trace import Block, Operator, Segment, Tensor, Trace
-from workloads.transforms.edit import CACHES, cache_before, noted, rebuilt, refuse_after
+from workloads.transforms.edit import CACHES, applied, cache_before, noted, rebuilt, refuse_after
 
 WHERE = "sub_batches"
 CACHING = ("attention", "scan")
@@ -30,7 +30,7 @@ def split_step(trace: Trace, parts: int, stages: bool = False) -> Trace:
     """See :meth:`workloads.trace.Trace.with_sub_batches`."""
     if parts < 1:
         raise ChipsmithError(WHERE, parts, "legal: at least 1")
-    if WHERE in _applied(trace):
+    if WHERE in applied(trace):
         raise ChipsmithError(WHERE, trace.name, "is split already")
     refuse_after(trace, WHERE)
     if parts == 1:
@@ -49,11 +49,6 @@ def split_step(trace: Trace, parts: int, stages: bool = False) -> Trace:
 def step_pieces(trace: Trace) -> int:
     """Requests of a step: pieces of the first row that keeps a cache; 0 where none does."""
     return next((op.pieces for op in trace.ops if op.kind in CACHING), 0)
-
-
-def _applied(trace: Trace) -> Mapping[str, object]:
-    known = trace.meta.get("transforms", {})
-    return known if isinstance(known, Mapping) else {}
 
 
 def _resident(trace: Trace) -> dict[str, object]:
@@ -75,7 +70,8 @@ def dealt_requests(segments: Sequence[Segment], parts: int) -> Parts:
     """
     lists: dict[int, list[Segment]] = {}
     for segment in segments:
-        lists.setdefault(segment.placement, []).extend([replace(segment, multiplicity=1)] * segment.multiplicity)
+        one = segment if segment.multiplicity == 1 else replace(segment, multiplicity=1)
+        lists.setdefault(segment.placement, []).extend([one] * segment.multiplicity)
     if set(lists) == {-1}:
         return tuple(_grouped(part) for part in _there_and_back(lists[-1], parts))
     found: list[list[Segment]] = [[] for _ in range(parts)]
@@ -107,7 +103,9 @@ def _turned(size: int, parts: int, turn: int) -> tuple[list[int], int]:
 
 
 def _grouped(pieces: Sequence[Segment]) -> tuple[Segment, ...]:
-    return tuple(replace(piece, multiplicity=count) for piece, count in Counter(pieces).items())
+    """Equal pieces as one segment, in the order of their first."""
+    found = Counter((piece.new_tokens, piece.context, piece.placement) for piece in pieces)
+    return tuple(Segment(new, context, count, placement) for (new, context, placement), count in found.items())
 
 
 def dealt_experts(segments: Sequence[Segment], shares: Sequence[int]) -> Parts:

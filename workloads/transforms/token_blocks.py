@@ -36,9 +36,7 @@ def _divides(op: Operator, tokens: int) -> bool:
     return op.kind == "gemm" and op.weight_is_param and not op.per_segment_weights and op.tokens > tokens
 
 
-def _blocks(
-    op: Operator, tokens: int, tensors: list[Tensor], slices: dict[int, tuple[int, ...]]
-) -> list[Operator]:
+def _blocks(op: Operator, tokens: int, tensors: list[Tensor], slices: dict[int, tuple[int, ...]]) -> list[Operator]:
     """The rows of one product; appends the tensors that they write and notes them in ``slices``."""
     found: list[Operator] = []
     cached = op.weight_elements - op.bias_elements
@@ -58,5 +56,3 @@ def _slice(whole: Tensor, mine: int, total: int, number: int, tensors: list[Tens
     size = format_bytes(elements, whole.dtype)
     tensors.append(replace(whole, name=f"{whole.name}.block{number}", elements=elements, bytes=size))
     return len(tensors) - 1
-
-

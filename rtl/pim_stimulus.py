@@ -66,7 +66,7 @@ def _float_columns(params: PimBankParams) -> list[list[tuple[int, int]]]:
     ties = [[one, _product(params, -23), _product(params, -24)], [one, nothing, _product(params, -24)]]
     sticky = [[one, nothing, _product(params, -24), _product(params, -24 - k)] for k in range(1, 23)]
     borrow = [[one, nothing, _product(params, -24 - k, 0, 1)] for k in range(4)]
-    carry = [[_product(params, -step * i, ones) for i in range(3)]]
+    carry = [[_product(params, -step * i, ones) for i in range(-(-25 // step))]]  # more ones than fp32 holds
     cancel = [[minus, one], [one, minus, minus], [one, nothing, _product(params, -1, ones, 1)], [(negative, unit)] * 4]
     wide = [[(top - 1, unit)] * 4, [(top - 1, top - 1), (top - 1 | negative, unit)], [(top - 1, top - 1)] * 3]
     low, least = 1 << form.mantissa_bits, _power(params, -1)

@@ -85,7 +85,7 @@ def test_contradicting_arguments_are_refused(capsys: pytest.CaptureFixture[str],
     base = ("--chip", "edge_32x32", "--requests", log)
     gpt2 = (*base, "--model", "gpt2")
     assert refused(capsys, *gpt2, "--batch", "4") == (
-        "--batch, --context: go without --requests; --max-requests limits a log"
+        "--batch, --context; go without --requests; --max-requests limits a log"
     )
     assert refused(capsys, *gpt2, "--max-requests", "0") == "--max-requests: got 0; legal: 1 or more"
     assert refused(capsys, *gpt2, "--progress", "1") == "--progress: got 1.0; legal: from 0 to below 1"

@@ -19,6 +19,7 @@ PIM_PLAN: tuple[PlanRow, ...] = (
     PlanRow("any traffic on both buses: every answer as the rules say, every word right", "random_traffic", BOTH_BINS),
     PlanRow("composites of any length, sums kept or started anew", "random_traffic", COMPOSITE_BINS),
     PlanRow("corner operands, cancelling ones, those that are no number", "corner_operands", INT_BINS + FLOAT_BINS),
+    PlanRow("ties, sticky bits, carries, cancellation, overflow, underflow, infinities", "directed_columns"),
     PlanRow("integer sums wrap at their width", "corner_operands", WRAP_BINS),
     PlanRow("dot products are bit exact", "random_numbers", INT_BINS + FLOAT_BINS),
     PlanRow("no row is open in both buffers; closed rows are not read", "row_conflicts", SAME_ROW_BINS),

@@ -139,9 +139,12 @@ def binding(device: PimDevice) -> tuple[Spacing, ...]:
             return False
         if before == "composite" and after in WAITS:
             return False
-        return two or (before, after, one.level) != ("open_host", "open_unit", 3)
+        if (before, after, one.level) == ("open_host", "open_unit", 3):  # the bench's bank groups are opened whole
+            return two and one.delay_cycles >= device.clocks("tRC_PIM")
+        return True
 
-    return tuple(one for one in spacings(device) if binds(one))
+    found = spacings(device)
+    return tuple(one for one in found if binds(one) and not _covered(one, found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +167,18 @@ def _loads(device: PimDevice, after: str, bus: str) -> tuple[tuple[str, int, int
     """Loads of a timer from one bus, less those of a narrow level that a wider one makes idle."""
     rules = [one for one in spacings(device) if one.after == after and one.window == 1]
     rules = [one for one in rules if device.commands[one.before].bus == bus]
-    needed = [
-        one
-        for one in rules
-        if not any(
-            other.before == one.before
-            and (other.level < one.level or (other.level == one.level and other.delay_cycles > one.delay_cycles))
-            and other.delay_cycles >= one.delay_cycles
-            for other in rules
-        )
-    ]
-    return tuple(sorted(((one.before, one.level, one.delay_cycles) for one in needed), key=lambda load: -load[2]))
+    needed = [(one.before, one.level, one.delay_cycles) for one in rules if not _covered(one, rules)]
+    return tuple(sorted(needed, key=lambda load: -load[2]))
+
+
+def _covered(one: Spacing, rules: Sequence[Spacing]) -> bool:
+    """Whether another rule of the pair holds at least as long in a node that contains this one's."""
+    return any(
+        (other.before, other.after, other.window) == (one.before, one.after, one.window)
+        and (other.level < one.level or (other.level == one.level and other.delay_cycles > one.delay_cycles))
+        and other.delay_cycles >= one.delay_cycles
+        for other in rules
+    )
 
 
 def timers(device: PimDevice) -> tuple[Timer, ...]:

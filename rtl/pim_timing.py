@@ -164,7 +164,9 @@ class PimTiming:
             return Step(self._named("open_host"), step.banks, step.row)
         if role in ("composite", "mac") and (self.two_buffers or max(self.host_row) == CLOSED):
             closed = next(group for group in groups if self.unit_row[group[0]] == CLOSED)
-            return Step(self._named("open_unit"), closed, step.row)
+            taken = {self.host_row[bank] for bank in closed}
+            row = next(row for row in (step.row, *range(len(taken) + 1)) if row not in taken)
+            return Step(self._named("open_unit"), closed, row)
         return Step(self._named("close_all"), everything)
 
     def _named(self, role: str) -> str:

@@ -16,17 +16,17 @@ from typing import Any
 import cocotb
 import numpy as np
 
-from rtl.benches.pim_harness import Channel
+from rtl import pim_stimulus as stimulus
+from rtl.benches.pim_harness import PRESET, Channel
 from rtl.pim_params import PimBankParams
 from rtl.pim_roles import Spacing, spacings
-from rtl.pim_stimulus import float_corners
 from rtl.pim_timing import CLOSED, Step
 from rtl.pim_traffic import read_steps
 
 JOB: dict[str, Any] = json.loads(Path(os.environ["CHIPSMITH_BENCH"]).read_text())
 PARAMS = PimBankParams(**JOB["params"])
 REPORT: dict[str, Any] = {"runs": [], "bins": {}, "vectors": 0, "cycles": 0, "traces": []}
-RANDOM_CYCLES = 1500
+RANDOM_CYCLES = 1000
 DRAINED_CYCLES = 110
 """Longer than any delay but a refresh."""
 USED_ROWS = (0, 1, 2, 3)
@@ -237,21 +237,23 @@ async def random_traffic(dut: Any) -> None:
     _finish(channel)
 
 
-async def _dot(channel: Channel, row: int, columns: int) -> None:
-    """A dot product of the first columns of a row in all banks, and its result."""
-    layout = channel.layout
-    if layout.composite:
+async def _dot(channel: Channel, row: int, columns: int, first: int = 0) -> None:
+    """A dot product of some columns of a row in all banks, and its result."""
+    if channel.layout.composite:
         for keep in (False, True):
-            await channel.do(Step("COMPS", channel.banks, row, 0, columns, keep))
-            await channel.settle()
-        await channel.send(Step("PPRE", channel.banks))
+            await channel.do(Step("COMPS", channel.banks, row, first, columns, keep))
+        await channel.settle()
         return
     await channel.do(Step("WRBIAS", channel.banks))
-    for column in range(columns):
+    for column in range(first, first + columns):
         await channel.do(Step("MACAB", channel.banks, row, column))
     await channel.do(Step("RDMAC", channel.banks))
     await channel.settle()
-    await channel.do(Step("PREA", channel.banks))
+
+
+async def _close(channel: Channel) -> None:
+    """Close the units' rows."""
+    await channel.do(Step("PPRE" if channel.layout.composite else "PREA", channel.banks))
 
 
 def _corner_rows(channel: Channel) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
@@ -259,7 +261,7 @@ def _corner_rows(channel: Channel) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
     shape = (PARAMS.columns, PARAMS.lanes)
     if not PARAMS.format.is_float:
         return [np.full(shape, value, np.int64) for value in (-128, 127, -1)] + [channel.operands(shape, 1.0)]
-    finite = [value for value in float_corners(PARAMS) if value & 0x7FFF < _top()]
+    finite = [value for value in stimulus.float_corners(PARAMS) if value & 0x7FFF < _top()]
     draws = [channel.numbers.choice(np.array(finite, np.int64), size=shape) for _ in range(2)]
     near = channel.operands(shape)
     return [*draws, channel.operands(shape, 0.05), np.concatenate([near[:1], near[:1] ^ 0x8000, near[2:]])]
@@ -282,6 +284,27 @@ async def corner_operands(dut: Any) -> None:
         await _fill(channel)
         for row in range(len(_corner_rows(channel))):
             await _dot(channel, row, PARAMS.columns)
+            await _close(channel)
+    _finish(channel)
+
+
+@cocotb.test()
+async def directed_columns(dut: Any) -> None:
+    """One column for each rule of the arithmetic: ties, sticky bits, carries, cancellation, overflow, infinities."""
+    channel = _start(dut, "directed_columns")
+    await channel.reset()
+    columns = [(np.array(w, np.int64), np.array(x, np.int64)) for w, x in stimulus.directed_columns(PARAMS)]
+    nothing = np.full(PARAMS.lanes, 1 << PARAMS.format.bits - 1 if PARAMS.format.is_float else 0, np.int64)  # -0
+    for start in range(0, len(columns), PARAMS.columns):
+        chunk = columns[start : start + PARAMS.columns]
+        cells = np.stack([w for w, _ in chunk] + [nothing] * (PARAMS.columns - len(chunk)))
+        channel.fixed = {index: x for index, (_, x) in enumerate(chunk)} | {PRESET: nothing}
+        for bank in channel.banks:
+            await channel.load_row(bank, 0, cells.copy())
+        await _fill(channel)
+        for index in range(len(chunk)):
+            await _dot(channel, 0, 1, index)
+        await _close(channel)
     _finish(channel)
 
 
@@ -291,10 +314,11 @@ async def random_numbers(dut: Any) -> None:
     channel = _start(dut, "random_numbers")
     await channel.reset()
     for special in (0.0, 0.01):
-        await channel.load(range(8), special)
+        await channel.load(range(5), special)
         await _fill(channel)
-        for row in range(8):
+        for row in range(5):
             await _dot(channel, row, channel.rng.randint(1, PARAMS.columns))
+            await _close(channel)
     _finish(channel)
 
 
@@ -323,15 +347,24 @@ async def row_conflicts(dut: Any) -> None:
     _finish(channel)
 
 
+async def _interrupted(channel: Channel, index: int) -> None:
+    """Start what takes long, and leave it after some clocks."""
+    role = ("fill_all" if index % 2 else "composite") if channel.layout.composite else "result"
+    await channel.do(Step(channel.layout.command(role), channel.banks, columns=PARAMS.columns))
+    await channel.idle(index % 5)
+
+
 @cocotb.test()
 async def reset_in_flight(dut: Any) -> None:
     """Reset in the middle of random traffic; what follows must be clean, at once and after a pause."""
     channel = _start(dut, "reset_in_flight")
     await channel.reset()
     await channel.load(USED_ROWS)
-    for index in range(24):
+    for index in range(14):
         await _fill(channel)
-        await _random_traffic(channel, 5 + 7 * index, 1.0)
+        await _random_traffic(channel, 5 + 9 * index, 1.0)
+        if index % 3:
+            await _interrupted(channel, index)
         channel.bins["reset.busy" if channel.results or channel.timing.free > channel.now else "reset.idle"] += 1
         await channel.reset(cycles=1 + index % 2)
         if index % 3 == 0:

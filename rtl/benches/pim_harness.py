@@ -27,6 +27,8 @@ from sim.pim.newton import NewtonProgram
 CLOCK_NS = 10
 PATIENCE_CYCLES = 1000
 """Cycles after which a bench gives up on a command."""
+PRESET = -1
+"""Where :attr:`Channel.fixed` holds what presets take, beside the slices of the global buffer."""
 _TAKES_DATA = ("write", "fill", "preset")
 Expected = tuple[int, int]  # bank, word
 
@@ -49,6 +51,7 @@ class Channel:
         self.trace: list[tuple[int, str, str]] = []
         self.driven: dict[str, int] = {}
         self.special = 0.0
+        self.fixed: dict[int, IntArray] = {}
         nothing = np.zeros(params.lanes, np.int64)
         self.shown = nothing, nothing
         self.buffer: IntArray = np.zeros((params.columns, params.lanes), np.int64)
@@ -151,6 +154,9 @@ class Channel:
             self._check_ready(name, step, have, want)
         if row is not None and went[1] and offered[1]:
             self._issue(row, data, fill)
+        for step, gone, there in zip((col, row), went, offered, strict=True):
+            if step is not None and gone and there:
+                self.trace.append((now, step.command, "taken"))
         self._check_events(seen, now)
         if now in self.writes:
             cells, column, word = self.writes.pop(now)
@@ -175,7 +181,8 @@ class Channel:
         assert have == want, f"cycle {self.now}: {name} is {answer}, the rules say otherwise"
         self.bins[f"tight.{name}"] += want and self.refused[bus] == name
         self.refused[bus] = "" if want else name
-        self.trace.append((self.now, name, answer))
+        if not have:
+            self.trace.append((self.now, name, answer))
 
     # ------------------------------------------------------------ the model
 
@@ -189,6 +196,12 @@ class Channel:
         if (col is None or self.timing.role[col.command] not in _TAKES_DATA) and self.now not in self.fills:
             return self.shown
         data, fill = (self.operands((self.params.lanes,), self.special) for _ in range(2))
+        if col is not None and self.timing.role[col.command] == "fill":
+            fill = self.fixed.get(col.column, fill)
+        elif col is not None and self.timing.role[col.command] == "preset":
+            fill = self.fixed.get(PRESET, fill)
+        elif self.now in self.fills:
+            fill = self.fixed.get(self.fills[self.now], fill)
         self._drive("col_data", self.word(data))
         self._drive("fill_data", self.word(fill))
         if self.now in self.fills:

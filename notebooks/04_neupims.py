@@ -56,8 +56,8 @@ def picture(draw):
 #
 # The three machines are presets: `npu_only`, `neupims_single_buffer` (NPU+PIM: one row buffer, so the NPU waits while
 # banks compute; requests dealt to channels in turn), `neupims` (two row buffers, requests placed longest first, two
-# sub-batches from 256 requests on). The models are GPT-3 sizes, cut over tensor-parallel ranks (and pipeline stages) as in the paper. As
-# there, a step is one rank's decoder layers: no prefill, no collectives, no embedding.
+# sub-batches from 256 requests on). The models are GPT-3 sizes, cut over tensor-parallel ranks (and pipeline stages) as
+# in the paper. As there, a step is one rank's decoder layers: no prefill, no collectives, no embedding.
 #
 # The paper gives mean lengths only (ShareGPT 80 tokens in and 296 out, Alpaca 12 and 56). We draw lengths from
 # exponential distributions around them, and let every request have generated a uniform share of its answer.

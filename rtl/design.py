@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl.params import SystolicParams
+if TYPE_CHECKING:
+    from rtl.plan import PlanRow
 
 IntArray = NDArray[np.int64]
 
@@ -28,9 +30,46 @@ class Port:
     bits: int
 
 
+class Params(Protocol):
+    """Parameters of a generator: a frozen dataclass of plain values."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Name of the design."""
+
+    @property
+    def summary(self) -> str:
+        """The parameters in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """How one kind of design is verified.
+
+    Attributes:
+        module: cocotb test module.
+        measured: the test whose cycles must equal :meth:`Design.cycles`.
+        document: seed -> what the bench is told, plain data.
+        bins: (whether a netlist is run) -> coverage bins that a full run must hit.
+        plan: the test plan.
+        parts: (module, in words, count): the instances that elaboration must find.
+        widest: the module that lint starts from.
+    """
+
+    module: str
+    measured: str
+    document: Callable[[int], dict[str, Any]]
+    bins: Callable[[bool], tuple[str, ...]]
+    plan: tuple[PlanRow, ...]
+    parts: tuple[str, str, int]
+    widest: str
+
+
 @dataclass(frozen=True, slots=True)
 class Design:
-    """The sources of one engine, its reference function and the cycle model that it must match.
+    """The sources of one engine or unit, its reference function and the cycle model that it must match.
 
     Attributes:
         name: design name, also the top module's.
@@ -42,17 +81,19 @@ class Design:
         notes: what the reader must know, for example that a float engine was generated as its integer variant.
         reference: ``(A[m x k], W[k x n]) -> C[m x n]``, int64, bit exact, sums wrapped to the accumulator.
         cycle_model: ``(m, k, n) -> cycles`` from the first wanted beat to the last accepted result, without stalls.
+        bench: how it is verified.
     """
 
     name: str
     top: str
-    params: SystolicParams
+    params: Params
     sources: Mapping[str, str]
     bench_sources: Mapping[str, str]
     ports: tuple[Port, ...]
     notes: tuple[str, ...]
     reference: Callable[[IntArray, IntArray], IntArray]
     cycle_model: Callable[[int, int, int], int]
+    bench: Bench
 
     @property
     def bench_top(self) -> str:

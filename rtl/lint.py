@@ -102,7 +102,7 @@ def structure(design: Design) -> tuple[Structure, tuple[str, ...]]:
 
     Returns:
         The structure, and findings: errors, warnings, blocks that do not wait for the rising clock alone (a block
-        that waits for nothing could hide a latch), a PE count that is not R x C.
+        that waits for nothing could hide a latch), a count of parts (processing elements ...) that is not the design's.
 
     Raises:
         MissingToolError: without pyslang.
@@ -130,9 +130,9 @@ def structure(design: Design) -> tuple[Structure, tuple[str, ...]]:
         instance.visit(visit)
     findings = list(_diagnostics(compilation))
     findings += [f"clock: {n} blocks wait for {text!r}" for text, n in waits.items() if text != f"posedge {_CLOCK}"]
-    wanted = design.params.rows * design.params.cols
-    if instances["pe"] != wanted:
-        findings.append(f"structure: {instances['pe']} processing elements, want {wanted}")
+    part, words, wanted = design.bench.parts
+    if instances[part] != wanted:
+        findings.append(f"structure: {instances[part]} {words}, want {wanted}")
     return Structure(dict(instances), register_bits, waits[f"posedge {_CLOCK}"]), tuple(findings)
 
 
@@ -202,7 +202,7 @@ def _verilator_lint(design: Design) -> tuple[str, ...]:
         return ()
     with tempfile.TemporaryDirectory(prefix="chipsmith-lint-") as name:
         paths = write_sources(Path(name), design.sources)
-        command = tool.command("--lint-only", "-Wall", "--top-module", f"{design.name}_axis", *map(str, paths))
+        command = tool.command("--lint-only", "-Wall", "--top-module", design.bench.widest, *map(str, paths))
         done = subprocess.run(
             command, env=tool.environment(), capture_output=True, text=True, timeout=_LINT_TIMEOUT_S, check=False
         )

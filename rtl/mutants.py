@@ -7,7 +7,7 @@ A mutant replaces one piece of text in one file. The tests named with it are tho
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,14 +221,23 @@ def run_mutant(mutant: Mutant, design: Design, folder: Path, seed: int = 1, simu
 
 
 def run_mutants(
-    mutants: Sequence[Mutant] = MUTANTS, seed: int = 1, simulator: str = "icarus"
+    mutants: Sequence[Mutant] = MUTANTS,
+    seed: int = 1,
+    simulator: str = "icarus",
+    into: Callable[[], Mapping[str, Design]] = mutant_designs,
 ) -> tuple[MutantResult, ...]:
     """Run mutants one after the other, each in a private folder.
+
+    Args:
+        mutants: which.
+        seed: job seed.
+        simulator: ``icarus`` or ``verilator``.
+        into: gives the designs that they are put into, by the name that :attr:`Mutant.design` uses.
 
     Raises:
         MissingToolError: where the simulator is not installed.
     """
-    designs, results = mutant_designs(), []
+    designs, results = into(), []
     with tempfile.TemporaryDirectory(prefix="chipsmith-mutants-") as name:
         for index, mutant in enumerate(mutants):
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from rtl.coverage import DOUBLE_BINS, FLAG_BINS, OPERAND_BINS, SHAPE_BINS, required_bins
@@ -83,9 +83,18 @@ def plan_results(
         outcomes: bench test to whether it passed, once a run.
         bins: coverage bin to count over all runs.
     """
-    possible = _required(designs)
+    return results_of(PLAN, _required(designs), outcomes, bins)
+
+
+def results_of(
+    plan: Sequence[PlanRow],
+    possible: Set[str],
+    outcomes: Mapping[str, Sequence[bool]],
+    bins: Mapping[str, int],
+) -> tuple[PlanResult, ...]:
+    """:func:`plan_results` of any plan; ``possible`` are the bins that some design can reach."""
     rows = []
-    for row in PLAN:
+    for row in plan:
         wanted = [name for name in row.bins if name in possible]
         if row.bins and not wanted:
             continue

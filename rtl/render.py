@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rtl.params import GENERATOR_VERSION, SystolicParams
 
@@ -22,6 +23,11 @@ def _extend(name: str, have: int, want: int) -> str:
     if want > have:
         return f"{{{{{want - have}{{{name}[{have - 1}]}}}}, {name}}}"
     return name if want == have else f"{name}[{want - 1}:0]"
+
+
+def _extend_zero(name: str, have: int, want: int) -> str:
+    """``name`` with zeros in front, at least as wide as it is."""
+    return f"{{{want - have}'d0, {name}}}" if want > have else name
 
 
 def _zeros(count: int) -> str:
@@ -63,17 +69,28 @@ def _module(part: str, params: SystolicParams) -> str:
     return params.name if suffix == "top" else f"{params.name}_{suffix}"
 
 
-def _render(part: str, params: SystolicParams, notes: tuple[str, ...]) -> str:
-    template = _environment().get_template(f"{part}.v.j2")
-    helpers = {"extend": _extend, "zeros": _zeros, "bytes": _bytes, "pad": _pad}
-    return template.render(d=params, notes=notes, generator=GENERATOR_VERSION, **helpers)
+def render_files(templates: Mapping[str, str], described: Any, notes: tuple[str, ...] = ()) -> dict[str, str]:
+    """Fill templates.
+
+    Args:
+        templates: file name to template (without ``.v.j2``).
+        described: what the templates call ``d``; it has a ``name`` and a ``summary``.
+        notes: lines for the file headers.
+    """
+    helpers = {"extend": _extend, "extend_zero": _extend_zero, "zeros": _zeros, "bytes": _bytes, "pad": _pad}
+    return {
+        name: _environment()
+        .get_template(f"{template}.v.j2")
+        .render(d=described, notes=notes, generator=GENERATOR_VERSION, **helpers)
+        for name, template in templates.items()
+    }
 
 
 def render_sources(params: SystolicParams, notes: tuple[str, ...] = ()) -> dict[str, str]:
     """Synthesisable sources, file name to text, leaves first."""
-    return {f"{_module(part, params)}.v": _render(part, params, notes) for part in _PARTS[params.dataflow]}
+    return render_files({f"{_module(part, params)}.v": part for part in _PARTS[params.dataflow]}, params, notes)
 
 
 def render_bench(params: SystolicParams) -> dict[str, str]:
     """Checker and bench wrapper, file name to text."""
-    return {f"{_module(part, params)}.v": _render(part, params, ()) for part in _BENCH_PARTS}
+    return render_files({f"{_module(part, params)}.v": part for part in _BENCH_PARTS}, params)

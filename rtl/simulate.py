@@ -28,7 +28,6 @@ SIMULATORS = tuple(_FINDERS)
 VERILATOR_ARGS = ("-O3", "-Wall", "--x-assign", "unique", "--x-initial", "unique", "--assert")
 # Benches run for seconds, so the C++ compiler's time is what counts.
 _QUICK_COMPILE = "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
-BENCH_MODULE = "rtl.benches.bench_systolic"
 
 
 class BenchError(Exception):
@@ -205,7 +204,7 @@ class BenchOptions:
         coverage: measure line coverage (Verilator).
         defines: preprocessor names to set.
         top: top module; the design's bench wrapper if empty.
-        module: cocotb test module.
+        module: cocotb test module; the design's own if empty.
     """
 
     simulator: str = "icarus"
@@ -214,16 +213,17 @@ class BenchOptions:
     coverage: bool = False
     defines: tuple[str, ...] = ()
     top: str = ""
-    module: str = BENCH_MODULE
+    module: str = ""
 
 
 DEFAULT_OPTIONS = BenchOptions()
 
 
-def _run(tool: Tool, options: BenchOptions, sources: Sequence[Path], top: str, seed: int, folder: Path) -> None:
+def _run(tool: Tool, options: BenchOptions, sources: Sequence[Path], job: BenchJob, folder: Path) -> None:
     """Build and run through the cocotb runner; results lie in ``folder`` afterwards."""
     from cocotb_tools.runner import get_runner
 
+    top, seed = options.top or job.design.bench_top, job.seed
     with _surroundings(tool):
         runner = get_runner(options.simulator)
         runner.log.setLevel(logging.CRITICAL)
@@ -239,7 +239,7 @@ def _run(tool: Tool, options: BenchOptions, sources: Sequence[Path], top: str, s
         )
         runner.test(
             hdl_toplevel=top,
-            test_module=options.module,
+            test_module=options.module or job.design.bench.module,
             testcase=list(options.tests) or None,
             seed=seed,
             plusargs=_run_args(options.simulator, seed),
@@ -286,7 +286,7 @@ def run_sources(
     (folder / "job.json").write_text(json.dumps(job.document(str(report_path))))
     problem = ""
     try:
-        _run(tool, options, paths, options.top or job.design.bench_top, job.seed, folder)
+        _run(tool, options, paths, job, folder)
     except (RuntimeError, SystemExit) as failure:  # the runner's ways to say that a command or a test failed
         problem = str(failure)
     if not (folder / "results.xml").exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,6 +59,17 @@ def _stalled_shapes(params: SystolicParams) -> list[Shape]:
     return [(rows + 1, rows + 1, cols + 1), (2, 2 * rows, cols), long]
 
 
+def gemm_document(params: SystolicParams, cycles: Callable[[int, int, int], int], seed: int) -> dict[str, Any]:
+    """What ``rtl.benches.bench_systolic`` is told: shapes with the cycles that the model says."""
+    reset_shape = (params.rows + 1, params.rows, params.cols) if params.dataflow == "ws" else (3, 6, params.cols)
+    return {
+        "shapes": [[m, k, n, cycles(m, k, n)] for m, k, n in gemm_shapes(params, seed)],
+        "stalled_shapes": _stalled_shapes(params),
+        "reset_shape": reset_shape,
+        "reset_cycles": cycles(*reset_shape),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class BenchJob:
     """What a bench is told.
@@ -73,16 +85,6 @@ class BenchJob:
     netlist: bool = False
 
     def document(self, report: str) -> dict[str, Any]:
-        """The JSON that ``rtl.benches.bench_systolic`` reads; ``report`` names the file that it writes."""
-        params, design = self.design.params, self.design
-        shapes = gemm_shapes(params, self.seed)
-        reset_shape = (params.rows + 1, params.rows, params.cols) if params.dataflow == "ws" else (3, 6, params.cols)
-        return {
-            "params": asdict(params),
-            "seed": self.seed,
-            "shapes": [[m, k, n, design.cycles(m, k, n)] for m, k, n in shapes],
-            "stalled_shapes": _stalled_shapes(params),
-            "reset_shape": reset_shape,
-            "reset_cycles": design.cycles(*reset_shape),
-            "report": report,
-        }
+        """The JSON that the design's bench reads; ``report`` names the file that it writes."""
+        own = self.design.bench.document(self.seed)
+        return {"params": asdict(self.design.params), "seed": self.seed, "report": report, **own}

@@ -15,9 +15,12 @@ from functools import partial
 
 import numpy as np
 
-from rtl.design import Design, IntArray, Port
+from rtl.coverage import required_bins
+from rtl.design import Bench, Design, IntArray, Port
 from rtl.params import SystolicParams
+from rtl.plan import PLAN
 from rtl.render import render_bench, render_sources
+from rtl.stimulus import gemm_document
 from workloads.errors import ChipsmithError
 
 _HOP = 1
@@ -117,6 +120,18 @@ def _ports(params: SystolicParams) -> tuple[Port, ...]:
     )
 
 
+def _bench(params: SystolicParams) -> Bench:
+    return Bench(
+        module="rtl.benches.bench_systolic",
+        measured="ragged_gemms",
+        document=partial(gemm_document, params, partial(gemm_cycles, params)),
+        bins=partial(required_bins, params),
+        plan=PLAN,
+        parts=("pe", "processing elements", params.rows * params.cols),
+        widest=f"{params.name}_axis",
+    )
+
+
 def generate_systolic(params: SystolicParams, notes: tuple[str, ...] = ()) -> Design:
     """Generate the Verilog of a systolic engine.
 
@@ -134,4 +149,5 @@ def generate_systolic(params: SystolicParams, notes: tuple[str, ...] = ()) -> De
         notes=notes,
         reference=partial(reference_gemm, params),
         cycle_model=partial(gemm_cycles, params),
+        bench=_bench(params),
     )

@@ -17,14 +17,17 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from rtl.coverage import required_bins
 from rtl.design import Design
 from rtl.linecov import LineCoverage, read_coverage
 from rtl.matrix import AXIS_DESIGNS, COVERAGE_DESIGNS, NETLIST_DESIGNS, matrix
-from rtl.mutants import run_mutants
+from rtl.mutants import MutantResult, run_mutants
 from rtl.netlist import run_netlist, synthesise
 from rtl.params import SystolicParams
-from rtl.plan import plan_results
+from rtl.pim_bank import generate_pim_bank
+from rtl.pim_matrix import PIM_COVERAGE_DESIGNS, PIM_NETLIST_DESIGNS, is_pim_matrix, pim_matrix
+from rtl.pim_mutants import run_pim_mutants
+from rtl.pim_params import PimBankParams
+from rtl.plan import PlanResult, results_of
 from rtl.report import VerifyCase, VerifyReport, write_text
 from rtl.simulate import BenchError, BenchOptions, BenchRun, run_bench, run_sources, simulator_tool, source_list
 from rtl.stimulus import BenchJob
@@ -34,8 +37,8 @@ from rtl.tools import find_verilator, find_yosys
 DEFAULT_SEED = 1
 LINE_COVERAGE_PERCENT = 95.0
 AXIS_MODULE = "rtl.benches.bench_axis"
-_UNSTALLED_TEST = "ragged_gemms"
-Verifiable = Design | SystolicParams | str | Sequence[Design | SystolicParams]
+One = Design | SystolicParams | PimBankParams
+Verifiable = One | str | Sequence[One]
 Progress = Callable[[str], None]
 
 
@@ -62,12 +65,26 @@ class _Work:
         return run_netlist(synthesise(self.design, folder / "synthesis"), folder, self.seed, options)
 
 
-def _designs(what: Verifiable) -> tuple[Design, ...]:
+_NETLISTS: Mapping[str, Sequence[One]] = {"full": NETLIST_DESIGNS, "pim_full": PIM_NETLIST_DESIGNS}
+
+
+def designs_of(what: Verifiable) -> tuple[Design, ...]:
+    """Designs of what :func:`verify` takes.
+
+    Raises:
+        ChipsmithError: for an unknown matrix.
+    """
     if isinstance(what, str):
-        return tuple(generate_systolic(params) for params in matrix(what))
-    if isinstance(what, Design | SystolicParams):
+        what = pim_matrix(what) if is_pim_matrix(what) else matrix(what)
+    if isinstance(what, One):
         what = (what,)
-    return tuple(one if isinstance(one, Design) else generate_systolic(one) for one in what)
+    return tuple(_design(one) for one in what)
+
+
+def _design(one: One) -> Design:
+    if isinstance(one, Design):
+        return one
+    return generate_pim_bank(one) if isinstance(one, PimBankParams) else generate_systolic(one)
 
 
 def regression_seeds(path: Path | None = None) -> dict[str, list[int]]:
@@ -92,7 +109,7 @@ def add_regression_seed(path: Path, design: str, seed: int) -> None:
 
 def _work_list(what: Verifiable, seed: int, options: BenchOptions, known: Mapping[str, list[int]]) -> list[_Work]:
     """Cases of a design list: each with the seed, then with its regression seeds; wrappers and netlists last."""
-    designs = _designs(what)
+    designs = designs_of(what)
     work = [
         _Work(design, "engine", one, options)
         for design in designs
@@ -100,8 +117,8 @@ def _work_list(what: Verifiable, seed: int, options: BenchOptions, known: Mappin
     ]
     if what in ("standard", "full"):
         work += [_axis(generate_systolic(params), seed, options) for params in AXIS_DESIGNS]
-    if what == "full" and find_yosys() is not None:
-        work += [_Work(generate_systolic(params), "netlist", seed, options) for params in NETLIST_DESIGNS]
+    if isinstance(what, str) and what in _NETLISTS and find_yosys() is not None:
+        work += [_Work(_design(params), "netlist", seed, options) for params in _NETLISTS[what]]
     return work
 
 
@@ -112,14 +129,14 @@ def _axis(design: Design, seed: int, options: BenchOptions) -> _Work:
 def _coverage(work: _Work, run: BenchRun) -> tuple[float | None, tuple[str, ...]]:
     if work.bench == "axis":
         return None, ()
-    wanted = required_bins(work.design.params, netlist=work.bench == "netlist")
+    wanted = work.design.bench.bins(work.bench == "netlist")
     missing = tuple(name for name in wanted if not run.bins.get(name))
     return round(100.0 * (1 - len(missing) / len(wanted)), 1), missing
 
 
 def _case(work: _Work, run: BenchRun, seconds: float) -> VerifyCase:
-    """Judge a run: cycles of every unstalled GEMM against the design's model, functional coverage complete."""
-    plain = [row for row in run.cycles if row.test == _UNSTALLED_TEST]
+    """Judge a run: cycles of every unstalled product against the design's model, functional coverage complete."""
+    plain = [row for row in run.cycles if row.test == work.design.bench.measured]
     model = [work.design.cycles(row.m, row.k, row.n) for row in plain]
     problems = [
         f"{row.m}x{row.k}x{row.n}: {row.measured_cycles} cycles measured, model {want}"
@@ -130,7 +147,7 @@ def _case(work: _Work, run: BenchRun, seconds: float) -> VerifyCase:
     if missing and run.passed:
         problems.append(f"coverage bins not hit: {', '.join(missing)}")
     if work.bench != "axis" and not plain and run.passed:
-        problems.append("no GEMM was measured")
+        problems.append("no product was measured")
     return VerifyCase(
         design=work.design.name,
         bench=work.bench,
@@ -211,7 +228,7 @@ def _hit_bins(work: Sequence[_Work], cases: Sequence[VerifyCase]) -> Counter[str
     bins: Counter[str] = Counter()
     for one, case in zip(work, cases, strict=True):
         if case.coverage_percent is not None:
-            bins.update(set(required_bins(one.design.params, one.bench == "netlist")) - set(case.missing_bins))
+            bins.update(set(one.design.bench.bins(one.bench == "netlist")) - set(case.missing_bins))
     return bins
 
 
@@ -232,8 +249,9 @@ def verify(
     """Simulate designs on their benches and compare data and cycles with the models.
 
     Args:
-        what: a design, parameters, a list of either, or a matrix name (``smoke``, ``quick``, ``standard``, ``full``).
-            ``full`` adds netlists, mutants and line coverage where yosys and Verilator are installed.
+        what: a design, parameters, a list of either, or a matrix name (``smoke``, ``quick``, ``standard``, ``full``;
+            with ``pim_`` in front the PIM bank units). ``full`` adds netlists, mutants and line coverage where yosys
+            and Verilator are installed.
         simulator: ``icarus`` or ``verilator``.
         seed: job seed of every case; 1 if None.
         waves: keep a waveform of every case.
@@ -255,10 +273,17 @@ def verify(
             add_regression_seed(regressions, case.design, case.seed)
         progress(f"{case.design} {case.bench} seed {case.seed}: {'pass' if case.passed else 'FAIL'}")
         cases.append(case)
-    designs = [one.design.params for one in work if one.bench == "engine"]
-    plan = plan_results(designs, _outcomes(cases), _hit_bins(work, cases))
-    report = VerifyReport(tuple(cases), plan)
-    return _with_extras(report, chosen, simulator, progress) if what == "full" else report
+    report = VerifyReport(tuple(cases), _plan(work, cases))
+    return _with_extras(report, what, chosen, simulator, progress) if what in ("full", "pim_full") else report
+
+
+def _plan(work: Sequence[_Work], cases: Sequence[VerifyCase]) -> tuple[PlanResult, ...]:
+    """The test plans of the kinds of design that were run, with results."""
+    engines = [one.design for one in work if one.bench == "engine"]
+    plans = dict.fromkeys(design.bench.plan for design in engines)
+    possible = {name for design in engines for name in design.bench.bins(False)}
+    outcomes, hit = _outcomes(cases), _hit_bins(work, cases)
+    return tuple(row for plan in plans for row in results_of(plan, possible, outcomes, hit))
 
 
 def line_coverage(design: Design, seed: int = DEFAULT_SEED) -> LineCoverage:
@@ -273,17 +298,23 @@ def line_coverage(design: Design, seed: int = DEFAULT_SEED) -> LineCoverage:
         return read_coverage(Path(name) / "coverage.dat", design.sources)
 
 
-def _with_extras(report: VerifyReport, seed: int, simulator: str, progress: Progress) -> VerifyReport:
+def _mutants(what: object, seed: int, simulator: str) -> tuple[MutantResult, ...]:
+    runs = run_pim_mutants if what == "pim_full" else run_mutants
+    return runs(seed=seed, simulator=simulator)
+
+
+def _with_extras(report: VerifyReport, what: object, seed: int, simulator: str, progress: Progress) -> VerifyReport:
     """Add mutants and line coverage; say what was left out."""
     notes = [] if find_yosys() else ["netlist simulation: not run, yosys is not installed"]
-    mutants = run_mutants(seed=seed, simulator=simulator)
+    mutants = _mutants(what, seed, simulator)
     problems = [f"mutant not caught: {one.name} ({one.by})" for one in mutants if not one.caught]
     progress(f"mutants: {sum(one.caught for one in mutants)} of {len(mutants)} caught")
     coverage = {}
     if find_verilator() is None:
         notes.append("line coverage: not measured, Verilator is not installed")
     else:
-        coverage = {params.name: line_coverage(generate_systolic(params), seed) for params in COVERAGE_DESIGNS}
+        measured = PIM_COVERAGE_DESIGNS if what == "pim_full" else COVERAGE_DESIGNS
+        coverage = {params.name: line_coverage(_design(params), seed) for params in measured}
     for name, found in coverage.items():
         progress(f"line coverage of {name}: {found.percent:.1f} %")
         if found.percent < LINE_COVERAGE_PERCENT:

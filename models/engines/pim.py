@@ -227,7 +227,8 @@ def _blocks(table: FieldTable, field: FieldReader, costs: Costs) -> dict[str, Fl
         "registers": units * costs.placed_mm2(8 * buffers * costs.plain("flip_flop_um2")) * process,
         "buffers": np.where(shared > 0, costs.sram_mm2(np.maximum(shared, 1.0)), 0.0) * channels * process,
     }
-    return costs.with_control(blocks)
+    second = np.array([_second_row_buffer_mm2(d) for d in devices]) * field("stacks")
+    return {**costs.with_control(blocks), "row_buffers": second}
 
 
 def _units(device: PimDevice) -> int:
@@ -257,9 +258,24 @@ def _shared_bytes(device: PimDevice) -> int:
     return device.unit.global_buffer_bytes
 
 
+def _second_row_buffer_mm2(device: PimDevice) -> float:
+    """Area of second row buffers, a share of the DRAM dies.
+
+    On other devices than Newton's a second one stands for banks that units and host use in turn, which costs none.
+    """
+    if device.organisation.row_buffers == 1 or device.name not in _TWINS:
+        return 0.0
+    dies_mm2 = device.organisation.capacity_bytes / 2**30 * _dram_logic("die_mm2_per_gib")
+    return _dram_logic("second_row_buffer") * dies_mm2
+
+
 def density_penalty() -> float:
     """Area of logic in a DRAM process over that in a logic process of the same node (models/data/dram_logic.yaml)."""
-    return float(load_data("dram_logic.yaml").content["density_penalty"]["value"])
+    return _dram_logic("density_penalty")
+
+
+def _dram_logic(name: str) -> float:
+    return float(load_data("dram_logic.yaml").content[name]["value"])
 
 
 def peaks(spec: PimSpec) -> dict[str, float]:

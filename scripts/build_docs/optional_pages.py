@@ -8,7 +8,12 @@ from pathlib import Path
 _OPTIONAL = re.compile(r"<!-- optional: (\S+) \| (.*?) -->")
 #: Tab of the navigation to (title, page) in order.
 PAGES: dict[str, tuple[tuple[str, str], ...]] = {
-    "How it works": (("DRAM command by command", "memory.md"), ("Processing in memory", "pim.md")),
+    "How it works": (
+        ("DRAM command by command", "memory.md"),
+        ("Processing in memory", "pim.md"),
+        ("Systems with memory that computes", "systems.md"),
+        ("Verilog of a PIM bank unit", "rtl_pim.md"),
+    ),
     "Reference": (("Files read and written", "formats.md"),),
 }
 

@@ -32,9 +32,10 @@ class ClosedForm:
             lost on top, because passes do not cross a refresh.
         act_pass, act_even, act_row, act_base: banks activated by a pass, by an even chunk's pass more, by a row, by
             entering and leaving.
-        bus_chunk, bus_col, bus_pass, bus_out, bus_base: bytes over the bus. move_chunk, move_col, move_pass: bytes
-            between units and buffer die; those of a pass (and vector) not in attention where they are counted by step (tokens that units
-            hold, move_step) and by column of the values (move_value).
+        bus_chunk, bus_col, bus_pass, bus_out, bus_base: bytes over the bus.
+        move_chunk, move_col, move_pass: bytes between units and buffer die; those of a pass (and vector) not in
+            attention where they are counted by step (tokens that units hold, move_step) and by column of the values
+            (move_value).
         array_out: bytes from units to arrays by group of outputs.
         step_tokens: tokens of a step.
         column_bytes: that all banks of a multiply command read.

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from models.chip import Chip, parse_chip
 from models.pim import load_device
-from sim.mapping import Mapping
 from sim.pictures.canvas import picture
 from sim.pictures.palette import CYCLE
 from sim.simulate import simulate
@@ -67,13 +65,17 @@ def last_paying(values: Sequence[int], gains: Sequence[float]) -> int:
 def gain(device: str, op: Operator) -> float:
     """Time of an operator on the NPU over that on the units."""
     work = Trace(op.name, (op,), (), (Block("all"),))
-    chip = study_chip(device)
-    npu, pim = (simulate(work, chip, Mapping("given", {op.name: name})).latency_s for name in ("npu", "pim"))
+    npu, pim = (simulate(work, study_chip(device, units=units)).latency_s for units in (False, True))
     return npu / pim
 
 
-def study_chip(device: str) -> Chip:
-    """One copy of a device beside eight 128 x 128 arrays and eight vector units, its bus at the device's own peak."""
+def study_chip(device: str, *, units: bool) -> Chip:
+    """One copy of a device beside eight 128 x 128 arrays and eight vector units, its bus at the device's own peak.
+
+    Args:
+        device: of models/data/pim.
+        units: whether its units take every operator; else the arrays do.
+    """
     found = load_device(device)
     kind = found.unit.dtypes[0]
     npu = {"type": "systolic", "clock_hz": 1e9, "arrays": 8, "rows": 128, "cols": 128, "dataflows": ["ws", "is"],
@@ -82,16 +84,11 @@ def study_chip(device: str) -> Chip:
     memory = {"standard": found.standard, "capacity_bytes": found.organisation.capacity_bytes,
               "bandwidth_bytes_per_s": found.external_bytes_per_ck * found.cycles_per_s,
               "streaming_efficiency": 0.9}  # fmt: skip
-    data: dict[str, Any] = {
-        "name": device,
-        "technology": {"node_nm": 7},
-        "engines": {
-            "pim": {"type": "pim", "device": device, "clock_hz": found.cycles_per_s, "takes": ["attention", "gemm"]},
-            "npu": npu,
-            "vector": {"type": "vector", "clock_hz": 1e9, "units": 8, "lanes": 128},
-        },
-        "memories": {"dram": memory},
-    }
+    pim = {"type": "pim", "device": device, "clock_hz": found.cycles_per_s, "takes": ["attention", "gemm"],
+           "max_op_per_byte": 1e9}  # fmt: skip
+    vector = {"type": "vector", "clock_hz": 1e9, "units": 8, "lanes": 128}
+    engines = {**({"pim": pim} if units else {}), "npu": npu, "vector": vector}
+    data = {"name": device, "technology": {"node_nm": 7}, "engines": engines, "memories": {"dram": memory}}
     return parse_chip(data)
 
 

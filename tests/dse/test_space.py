@@ -231,7 +231,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_shipped_spaces_are_found_by_name() -> None:
-    assert list_spaces() == ["edge", "formats", "memory", "npu", "sparsity"]
+    assert list_spaces() == ["edge", "formats", "memory", "npu", "pim", "sparsity"]
     assert Space.from_yaml("npu").size > 1000
 
 
@@ -239,5 +239,5 @@ def test_an_unknown_space_is_refused_with_the_nearest() -> None:
     with pytest.raises(ChipsmithError) as error:
         Space.from_yaml("npv")
     assert str(error.value) == (
-        "space: got 'npv'; did you mean 'npu'? known: edge, formats, memory, npu, sparsity; or a YAML file"
+        "space: got 'npv'; did you mean 'npu'? known: edge, formats, memory, npu, pim, sparsity; or a YAML file"
     )

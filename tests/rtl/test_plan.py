@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rtl.coverage import required_bins
 from rtl.params import SystolicParams
+from rtl.pim_plan import PIM_PLAN
 from rtl.plan import PLAN, PlanResult, plan_results
 
 WS, DOUBLE, NARROW = SystolicParams(4, 4), SystolicParams(4, 4, double_buffer=True), SystolicParams(4, 4, acc_bits=18)
@@ -20,7 +21,7 @@ def bench_tests(root: Path) -> set[str]:
 
 
 def test_every_bench_test_is_planned_and_every_planned_test_exists(root: Path) -> None:
-    assert {row.test for row in PLAN} == bench_tests(root)
+    assert {row.test for row in PLAN + PIM_PLAN} == bench_tests(root)
 
 
 def test_every_coverage_bin_belongs_to_a_feature() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models.chip import Chip, ChipTable, load_chip, parse_chip
 from models.engines.pim import PimSpec, built, design_of
 from models.pim import load_device
+from models.prices import price as price_of
 from sim.batch import evaluate
 from sim.conformance import check_engine, standard_traces
 from sim.demand import BAD_PLACEMENT, EVENTS, FIDELITIES, OK
@@ -191,7 +192,10 @@ def test_a_table_of_designs_prices_as_each_alone() -> None:
 def test_more_of_it_is_faster(field: str, values: tuple[int, ...]) -> None:
     op = cached(*RAGGED, heads=64, kv_heads=8)
     for level in FIDELITIES:
-        times = [price(chip("attacc_bank", **{field: value}), op, level)["busy"] for value in values]
+        times = [
+            price(chip("attacc_bank").with_fields({f"engines.pim.{field}": value}), op, level)["busy"]
+            for value in values
+        ]
         assert times == sorted(times, reverse=True) and times[-1] < times[0]
 
 
@@ -242,22 +246,13 @@ def test_a_trace_places_requests() -> None:
 
 @pytest.mark.parametrize(
     ("placement", "text"),
-    [
-        (
-            40,
-            "the channel that the request trace places: got 40; caches lie on channels 0 to 31; or choose kv_placement greedy",
-        ),
-        (
-            -1,
-            "the request trace places no channel: got -1; caches lie on channels 0 to 31; or choose kv_placement greedy",
-        ),
-    ],
+    [(40, "the channel that the request trace places: got 40"), (-1, "the request trace places no channel: got -1")],
 )
 def test_a_placement_beyond_the_channels_is_refused(placement: int, text: str) -> None:
     work = trace(attention(Segment(1, 99, 1, placement)))
     with pytest.raises(ChipsmithError) as error:
         simulate(work, chip(kv_placement="trace"))
-    assert str(error.value) == text
+    assert str(error.value) == f"{text}; caches lie on channels 0 to 31; or choose kv_placement greedy"
     assert simulate(work, chip(kv_placement="greedy")).latency_s > 0
 
 
@@ -332,9 +327,7 @@ def test_softmax_needs_a_host() -> None:
 )
 def test_bad_specifications(field: str, value: object, text: str) -> None:
     with pytest.raises(ChipsmithError) as error:
-        chip(**{"device": "neupims", field: value} if field != "device" else {}) if field != "device" else chip(
-            "neupims"
-        ).with_fields({"engines.pim.device": value})
+        chip().with_fields({f"engines.pim.{field}": value})
     assert str(error.value).startswith(text)
 
 
@@ -396,8 +389,9 @@ def test_energy_adds_up_by_command(device: str) -> None:
         result = simulate(trace(op), chip(device, kv_placement="round_robin", memory=memory), fidelity="command").ops[0]
         dynamic = sum(result.energy_pj[part] for part in DYNAMIC)
         priced = sum(pj for what, pj in commands.energy_pj.items() if what not in ("background", "REF"))
-        refreshed = device == "newton" or device == "neupims"
-        assert dynamic - host_pj(spec, result.events) == pytest.approx(priced, rel=0.06 if refreshed else 1e-6)
+        # both phases of NeuPIMs start in the middle of a refresh interval here, and are one run there
+        within = 0.06 if op.kind == "attention" and load_device(device).program == "newton" else 1e-6
+        assert dynamic - host_pj(spec, result.events) == pytest.approx(priced, rel=within)
 
 
 def test_energies_come_from_the_devices_set() -> None:
@@ -433,13 +427,26 @@ def test_the_share_that_the_host_loses_is_the_schedulers() -> None:
 
 
 def area(spec: Chip) -> dict[str, float]:
-    return simulate(trace(gemm(1, 256, 256)), spec).area_parts_mm2  # type: ignore[return-value]  # a mapping
+    return {name: float(mm2[0]) for name, mm2 in price_of(ChipTable(spec)).blocks().items()}
 
 
-def test_area_of_logic_dies_beside_the_published() -> None:
-    """Duplex (MICRO 2024): 3.02 mm2 of multipliers a stack; vertical connections (10.89) are not modelled."""
-    ours = area(chip("duplex", node_nm=7, multiplies_per_column=2))
-    assert ours["pim.units"] / 3.02 == pytest.approx(2.1, abs=0.3)
+def test_area_beside_the_published() -> None:
+    """Published figures next to ours; where ours differ by the factor of two that constants of logic leave, it stays.
+
+    Duplex (MICRO 2024): 3.02 mm2 of multipliers a stack at 7 nm; its vertical connections (10.89), buffers (2.26) and
+    softmax units (1.64) are not modelled. HBM-PIM (ISCA 2021): 0.712 mm2 a unit. NeuPIMs (ASPLOS 2024): + 3.11 %.
+    """
+    assert area(chip("duplex", node_nm=7, multiplies_per_column=2))["pim.units"] / 3.02 == pytest.approx(2.13, abs=0.01)
+    parts = area(chip("hbm_pim"))
+    unit = (parts["pim.units"] + parts["pim.registers"] + parts["pim.control"]) / 512
+    assert unit / 0.712 == pytest.approx(0.484, abs=0.002)
+    assert area(chip("neupims"))["pim.row_buffers"] == pytest.approx(0.0311 * 32 * 92)
+    assert area(chip("neupims", row_buffers=1))["pim.row_buffers"] == 0
+
+
+def test_logic_costs_more_on_a_dram_die() -> None:
+    bank, die = (area(chip(name, node_nm=14))["pim.units"] for name in ("attacc_bank_group", "attacc_buffer_die"))
+    assert bank / die == pytest.approx(10 * 16 / 2)  # ten times the area, eight times the units
 
 
 def test_the_event_names_are_part_of_the_result() -> None:

@@ -284,7 +284,7 @@ def event_prices(
 
 def _add_rows(total: Array, trace_rows: Array, values: Array) -> None:
     """Add what operator rows (n, rows) take to their operators (n, ops), in the order of the rows."""
-    np.add.at(total, (slice(None), trace_rows), values)
+    np.add.at(total.T, trace_rows, values.T)
 
 
 def static_power(prices: Prices, n: int) -> Array:

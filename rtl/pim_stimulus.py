@@ -66,7 +66,7 @@ def _float_columns(params: PimBankParams) -> list[list[tuple[int, int]]]:
     ties = [[one, _product(params, -23), _product(params, -24)], [one, nothing, _product(params, -24)]]
     sticky = [[one, nothing, _product(params, -24), _product(params, -24 - k)] for k in range(1, 23)]
     borrow = [[one, nothing, _product(params, -24 - k, 0, 1)] for k in range(4)]
-    carry = [[_product(params, -step * i, ones) for i in range(3)]]
+    carry = [[_product(params, -step * i, ones) for i in range(-(-25 // step))]]  # more ones than fp32 holds
     cancel = [[minus, one], [one, minus, minus], [one, nothing, _product(params, -1, ones, 1)], [(negative, unit)] * 4]
     wide = [[(top - 1, unit)] * 4, [(top - 1, top - 1), (top - 1 | negative, unit)], [(top - 1, top - 1)] * 3]
     low, least = 1 << form.mantissa_bits, _power(params, -1)
@@ -121,7 +121,7 @@ def required_bins(params: PimBankParams, _netlist: bool = False) -> tuple[str, .
     bins += tuple(dict.fromkeys(one.bin for one in binding(params.bench_spec)))
     bins += FLOAT_BINS if params.format.is_float else INT_BINS
     if params.spec.program == "newton":
-        bins += COMPOSITE_BINS
+        bins += COMPOSITE_BINS[: 4 if params.columns >= params.spec.options["composite_min"] else 3]
     if has_two_buffers(params.spec):
         bins += SAME_ROW_BINS
     if not params.format.is_float and params.acc_bits <= params.tree_bits + 4:

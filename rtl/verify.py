@@ -68,7 +68,12 @@ class _Work:
 _NETLISTS: Mapping[str, Sequence[One]] = {"full": NETLIST_DESIGNS, "pim_full": PIM_NETLIST_DESIGNS}
 
 
-def _designs(what: Verifiable) -> tuple[Design, ...]:
+def designs_of(what: Verifiable) -> tuple[Design, ...]:
+    """Designs of what :func:`verify` takes.
+
+    Raises:
+        ChipsmithError: for an unknown matrix.
+    """
     if isinstance(what, str):
         what = pim_matrix(what) if is_pim_matrix(what) else matrix(what)
     if isinstance(what, One):
@@ -104,7 +109,7 @@ def add_regression_seed(path: Path, design: str, seed: int) -> None:
 
 def _work_list(what: Verifiable, seed: int, options: BenchOptions, known: Mapping[str, list[int]]) -> list[_Work]:
     """Cases of a design list: each with the seed, then with its regression seeds; wrappers and netlists last."""
-    designs = _designs(what)
+    designs = designs_of(what)
     work = [
         _Work(design, "engine", one, options)
         for design in designs

@@ -1,4 +1,4 @@
-"""``chipsmith rtl``: generate the Verilog of a systolic engine, and verify it against its model."""
+"""``chipsmith rtl``: generate the Verilog of a systolic engine or PIM bank unit, and verify it against its model."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ EXAMPLE = "chipsmith rtl generate --rows 8 --cols 8 --dataflow ws -o build/ws8"
 ORDER = 50
 
 _FAILED = 1
+_UNITS = ("systolic", "pim_bank")
+_OPTIONS = {
+    "systolic": ("rows", "cols", "dataflow", "a_bits", "w_bits", "acc_bits", "mac_pipe", "double_buffer", "max_beats"),
+    "pim_bank": ("device", "dtype", "lanes", "columns", "rows", "buffer_bytes", "acc_bits", "tree_pipe"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_design_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--unit", default="systolic", help="systolic or pim_bank (default systolic)")
     design = parser.add_argument_group("design")
-    design.add_argument("--rows", type=int, help="array rows")
+    design.add_argument("--rows", type=int, help="array rows; pim_bank: rows of a bank")
     design.add_argument("--cols", type=int, help="array columns")
     design.add_argument("--dataflow", help="ws (weights stay) or os (sums stay); default ws")
     design.add_argument("--a-bits", type=int, help="activation width (default 8)")
@@ -43,6 +49,13 @@ def _add_design_options(parser: argparse.ArgumentParser) -> None:
     design.add_argument("--max-beats", type=int, help="longest pass (ws: rows of the accumulator buffer)")
     design.add_argument("--chip", help="preset or YAML file that the engine is taken from")
     design.add_argument("--engine", help="engine of the chip (default: its first systolic one)")
+    bank = parser.add_argument_group("design of a pim_bank")
+    bank.add_argument("--device", help="PIM device whose rules it keeps: neupims (default), newton or aim")
+    bank.add_argument("--dtype", help="int8 (default), fp16 or bf16")
+    bank.add_argument("--lanes", type=int, help="multipliers (default 16)")
+    bank.add_argument("--columns", type=int, help="columns of a row (default: the device's)")
+    bank.add_argument("--buffer-bytes", type=int, help="global buffer (default: a row's operands)")
+    bank.add_argument("--tree-pipe", type=int, help="1: register behind each level of the adder tree")
     add_format_argument(parser)
 
 
@@ -70,12 +83,37 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """Parameters that were given on the command line."""
-    names = ("rows", "cols", "dataflow", "a_bits", "w_bits", "acc_bits", "mac_pipe", "double_buffer", "max_beats")
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    """Parameters that were given on the command line.
+
+    Raises:
+        ChipsmithError: an unknown unit, or an option that belongs to another one.
+    """
+    from workloads.errors import ChipsmithError, nearest
+
+    if args.unit not in _UNITS:
+        raise ChipsmithError("--unit", args.unit, nearest(args.unit, _UNITS))
+    names = dict.fromkeys(name for listed in _OPTIONS.values() for name in listed)
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    for name, value in given.items():
+        if name not in _OPTIONS[args.unit]:
+            owner = next(unit for unit in _UNITS if name in _OPTIONS[unit])
+            raise ChipsmithError(f"--{name.replace('_', '-')}", value, f"an option of --unit {owner}")
+    return given
+
+
+def _pim_design(args: argparse.Namespace) -> Design:
+    from rtl.pim_bank import generate_pim_bank
+    from rtl.pim_params import PimBankParams
+    from workloads.errors import ChipsmithError
+
+    if args.chip is not None or args.engine is not None:
+        raise ChipsmithError("--chip", args.chip, "a pim_bank is described by --device, not by a chip")
+    return generate_pim_bank(PimBankParams(**_overrides(args)))
 
 
 def _design(args: argparse.Namespace) -> Design:
+    if args.unit == "pim_bank":
+        return _pim_design(args)
     from rtl.generate import generate, params_from
     from rtl.systolic import generate_systolic
     from workloads.errors import ChipsmithError
@@ -108,7 +146,9 @@ def _chosen(args: argparse.Namespace) -> tuple[Design, ...] | str:
     single = bool(_overrides(args)) or args.chip is not None or args.engine is not None
     if single and args.matrix is not None:
         raise ChipsmithError("--matrix", args.matrix, "give either a matrix or one design's parameters")
-    return (_design(args),) if single else str(args.matrix or "standard")
+    if single:
+        return (_design(args),)
+    return ("pim_" if args.unit == "pim_bank" else "") + str(args.matrix or "standard")
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -162,11 +202,9 @@ def _report_text(report: VerifyReport) -> str:
 
 def _elaborate(args: argparse.Namespace) -> int:
     from rtl.lint import lint
-    from rtl.matrix import matrix
-    from rtl.systolic import generate_systolic
+    from rtl.verify import designs_of
 
-    chosen = _chosen(args)
-    designs = [generate_systolic(one) for one in matrix(chosen)] if isinstance(chosen, str) else list(chosen)
+    designs = designs_of(_chosen(args))
     reports = [lint(design, flow=len(designs) == 1) for design in designs]
     for report in reports:
         for finding in report.findings:
@@ -180,6 +218,6 @@ def _lint_row(report: LintReport) -> dict[str, Any]:
     return {
         "design": report.design,
         **report.checks,
-        "processing elements": found.instances.get("pe", 0),
+        "processing elements": found.instances.get("pe", 0) or found.instances.get("mul", 0),
         "register bits": found.register_bits,
     }

@@ -89,3 +89,35 @@ def test_verify_prints_the_test_plan(icarus: Tool, capsys: pytest.CaptureFixture
     text = capsys.readouterr().out
     assert "gaps in the inputs lose nothing" in text
     assert text.rstrip().endswith("1 of 1 cases pass")
+
+
+PIM = ["--unit", "pim_bank", "--lanes", "2", "--columns", "4"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--unit", "pim_bnk"], "--unit: got 'pim_bnk'; did you mean 'pim_bank'? known: pim_bank, systolic"),
+        (["--unit", "pim_bank", "--dataflow", "ws"], "--dataflow: got 'ws'; an option of --unit systolic"),
+        (["--lanes", "4"], "--lanes: got 4; an option of --unit pim_bank"),
+        ([*PIM, "--chip", "edge_soc"], "--chip: got 'edge_soc'; a pim_bank is described by --device, not by a chip"),
+    ],
+)
+def test_options_of_another_unit_are_refused(argv: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert error(capsys, "verify", *argv) == (2, text)
+
+
+def test_generate_writes_a_pim_bank_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rtl", "generate", *PIM, "--dtype", "bf16", "-o", str(tmp_path / "out"), "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["design"] == "pim_neupims_bf16_l2_c4"
+    assert (tmp_path / "out" / "rtl" / "pim_neupims_bf16_l2_c4_add.v").is_file()
+    assert len(document["files"]) == 11
+
+
+@pytest.mark.rtl
+def test_the_matrix_of_a_unit_elaborates(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["rtl", "verify", "--unit", "pim_bank", "--matrix", "quick", "--elaborate-only", "--format", "json"]
+    assert main(argv) == 0
+    reports = json.loads(capsys.readouterr().out)
+    assert [report["structure"]["instances"]["mul"] for report in reports] == [4, 4, 4]

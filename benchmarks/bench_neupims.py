@@ -34,4 +34,4 @@ def main() -> list[Row]:
 
 
 if __name__ == "__main__":
-    print(table([{"what": row.what, "median_s": row.median_s, "target": row.target} for row in main()]))
+    print(table([{"what": r.what, "median_s": r.median_s, "cpu_s": r.cpu_s, "target": r.target} for r in main()]))

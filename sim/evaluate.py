@@ -111,13 +111,14 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
         demands[index] = (mine, out, records)
         hz = _clock(table, placement.paths[index])
         charges = event_prices(prices, table, placement, index)
-        for slot, j in enumerate(mine):
-            row = int(rows.trace_row[j])
-            fixed[:, row] += out["fixed"][:, slot] / hz
-            busy[:, row] += out["busy"][:, slot] / hz
-            for role, (where, capacity) in resources.of(index).items():
-                need[:, row, where] += out[role][:, slot] / capacity
-            _charge(energy[:, row], out[:, slot], charges)
+        trace_rows, each = rows.trace_row[mine], hz[:, None]
+        _add_rows(fixed, trace_rows, out["fixed"] / each)
+        _add_rows(busy, trace_rows, out["busy"] / each)
+        for role, (where, capacity) in resources.of(index).items():
+            _add_rows(need[:, :, where], trace_rows, out[role] / capacity[:, None])
+        for component, events in charges.items():
+            for event, pj in events:
+                _add_rows(energy[:, :, DYNAMIC.index(component)], trace_rows, out[event] * pj[:, None])
     counts = np.array([trace.blocks[op.block].count for op in trace.ops], np.int64)
     unrolled = plan(trace, placement.engine_of)
     if overlaps is not None:
@@ -277,10 +278,9 @@ def event_prices(
     return {**usual, **own.charges}
 
 
-def _charge(energy: Array, out: Array, charges: dict[str, tuple[tuple[str, Array], ...]]) -> None:
-    for component, events in charges.items():
-        for event, pj in events:
-            energy[:, DYNAMIC.index(component)] += out[event] * pj
+def _add_rows(total: Array, trace_rows: Array, values: Array) -> None:
+    """Add what operator rows (n, rows) take to their operators (n, ops), in the order of the rows."""
+    np.add.at(total.T, trace_rows, values.T)
 
 
 def static_power(prices: Prices, n: int) -> Array:

@@ -80,13 +80,18 @@ def lower(trace: Trace) -> Rows:
         ChipsmithError: a count exceeds the 64-bit range, or a function is unknown.
     """
     records = [record for row, op in enumerate(trace.ops) for record in _records(row, op)]
+    _check_range(trace, records)
     ops = np.zeros(len(records), OP)
-    for index, record in enumerate(records):
-        for name, value in record.items():
-            if value >= LIMIT:
-                raise ChipsmithError(f"{trace.ops[record['row']].name}.{name}", value, "must be below 2**55")
-            ops[index][name] = value
+    for name in OP.names or ():  # by column: requests of different lengths make hundreds of rows
+        ops[name] = [record.get(name, 0) for record in records]
     return Rows(ops, ops["row"].copy())
+
+
+def _check_range(trace: Trace, records: list[dict[str, int]]) -> None:
+    for record in records:
+        if max(record.values()) >= LIMIT:
+            name, value = next(item for item in record.items() if item[1] >= LIMIT)
+            raise ChipsmithError(f"{trace.ops[record['row']].name}.{name}", value, "must be below 2**55")
 
 
 def _records(row: int, op: Operator) -> list[dict[str, int]]:

@@ -76,9 +76,8 @@ def test_the_next_layer_of_a_part_runs_beside_the_other_parts_attention() -> Non
     assert result.latency_s < 0.97 * SHAPE.count * work
 
 
-def test_barriers_cost_time_and_stages_follow_each_other() -> None:
-    free, held = run(16, sub_batches=2), run(16, sub_batches=2, stage_barriers=True)
-    assert held.latency_s >= free.latency_s * (1 - 1e-9)
+def test_with_barriers_stages_follow_each_other() -> None:
+    held = run(16, sub_batches=2, stage_barriers=True)
     ends: dict[str, float] = {}
     for op in held.ops:
         stage = op.name.partition(".")[0]

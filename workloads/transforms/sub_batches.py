@@ -70,7 +70,8 @@ def dealt_requests(segments: Sequence[Segment], parts: int) -> Parts:
     """
     lists: dict[int, list[Segment]] = {}
     for segment in segments:
-        lists.setdefault(segment.placement, []).extend([replace(segment, multiplicity=1)] * segment.multiplicity)
+        one = segment if segment.multiplicity == 1 else replace(segment, multiplicity=1)
+        lists.setdefault(segment.placement, []).extend([one] * segment.multiplicity)
     if set(lists) == {-1}:
         return tuple(_grouped(part) for part in _there_and_back(lists[-1], parts))
     found: list[list[Segment]] = [[] for _ in range(parts)]
@@ -102,7 +103,9 @@ def _turned(size: int, parts: int, turn: int) -> tuple[list[int], int]:
 
 
 def _grouped(pieces: Sequence[Segment]) -> tuple[Segment, ...]:
-    return tuple(replace(piece, multiplicity=count) for piece, count in Counter(pieces).items())
+    """Equal pieces as one segment, in the order of their first."""
+    found = Counter((piece.new_tokens, piece.context, piece.placement) for piece in pieces)
+    return tuple(Segment(new, context, count, placement) for (new, context, placement), count in found.items())
 
 
 def dealt_experts(segments: Sequence[Segment], shares: Sequence[int]) -> Parts:

@@ -64,8 +64,9 @@ class Overlaps:
     def _settle(self, name: str, chip: int, need: Array, times: Callable[[], tuple[Array, Array]], op: Array) -> None:
         alone = need.copy()
         floor = self._floor(name, chip, len(need))
+        known = (alone > 0.0) & np.isin(np.arange(len(alone)), list(self._rows[name][chip]))
         for _ in range(ROUNDS):
-            pairs = overlapping(*times(), op, alone > 0.0)
+            pairs = overlapping(*times(), op, known)
             wanted = alone.copy()
             for (row, other), share in pairs.items():
                 wanted[row] += alone[row] * share * (self._growth(name, chip, row, other, pairs) - 1.0)

@@ -66,7 +66,7 @@ def known_words() -> dict[str, Sequence[str]]:
         "space": list_spaces(),
         "quality": list_quality(),
         "iso_quality": ("required", "none"),
-        "fidelity": ("bound", "tile"),
+        "fidelity": ("bound", "tile", "command"),
         "mapping": ("auto", "gemmini"),
         "sampler": tuple(samplers()),
         "dataflow": ("ws", "os"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chipsmith.adapters.base import Adapter, NotModelledError, Prediction, Value, families, find_adapter, predict
+from chipsmith.adapters.base import Adapter, Again, NotModelledError, Prediction, Value, families, find_adapter, predict
 from chipsmith.records import Record, read_records
 from workloads.errors import ChipsmithError, nearest
 
@@ -39,6 +39,7 @@ class Comparison:
         predicted, null: our models', the null model's value; None where there is none.
         error_pct, null_error_pct: signed; lists as multisets: sum of differences over the sum.
         skip_reason: why nothing is compared, empty where something is.
+        fidelity: where it is another one than the adapter's.
     """
 
     record: Record
@@ -53,6 +54,7 @@ class Comparison:
     null_error_pct: float | None = None
     skip_reason: str = ""
     fitted: frozenset[str] = frozenset()
+    fidelity: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,9 +205,24 @@ def compare_record(record: Record) -> list[Comparison]:
         metrics = _expected(record) if adapter.predict else ()
         return [Comparison(record, adapter, metric, skip_reason=str(reason)) for metric in metrics or (ALL,)]
     found = [_compare(record, adapter, prediction, *item) for item in _expected(record, prediction).items()]
-    return (found or [Comparison(record, adapter, ALL, skip_reason="it expects nothing")]) + [
-        _own(record, adapter, prediction, name) for name in prediction.own
+    again = [
+        _again(record, adapter, prediction, name, way)
+        for name, way in prediction.again.items()
+        if way.metric in record.data["expect"]
     ]
+    return (found or [Comparison(record, adapter, ALL, skip_reason="it expects nothing")]) + [
+        *again,
+        *(_own(record, adapter, prediction, name) for name in prediction.own),
+    ]
+
+
+def _again(record: Record, adapter: Adapter, prediction: Prediction, name: str, way: Again) -> Comparison:
+    """An expected metric against a prediction in another way, as a metric of its own."""
+    if way.value is None:
+        return Comparison(record, adapter, name, skip_reason=way.reason, fidelity=way.fidelity)
+    other = Prediction({**prediction.metrics, way.metric: way.value}, prediction.null, prediction.floors)
+    found = _compare(record, adapter, other, way.metric, record.data["expect"][way.metric])
+    return replace(found, metric=name, fidelity=way.fidelity)
 
 
 def _expected(record: Record, prediction: Prediction | None = None) -> dict[str, Any]:
@@ -343,7 +360,7 @@ def _row(key: tuple[str, str, str], group: Sequence[Comparison], coverage_pct: f
         authority=tuple(sorted({str(item.record.data["source"].get("kind", "not stated")) for item in group})),
         coverage_pct=coverage_pct,
         skip_reasons=dict(Counter(item.skip_reason for item in group if item.skip_reason)),
-        fidelity=adapter.fidelity if done else None,
+        fidelity=(done[0].fidelity or adapter.fidelity) if done else None,
         mapping=adapter.mapping if done else None,
         quirks=adapter.quirks if done else (),
         fitted_constants=len(fitted),

@@ -21,7 +21,7 @@ from IPython.display import Image, Markdown, display
 
 from chipsmith import ChipsmithError, load_chip, simulate
 from workloads.chat_lengths import MEAN_TOKENS, contexts
-from workloads.decoder_layers import LayerShape, decode_layers
+from workloads.decoder_layers import GPT3, decode_layers
 
 RESULTS = {}
 BLUE, ORANGE, GREEN, INK = "#0072B2", "#E69F00", "#009E73", "#222222"
@@ -56,8 +56,8 @@ def picture(draw):
 #
 # The three machines are presets: `npu_only`, `neupims_single_buffer` (NPU+PIM: one row buffer, so the NPU waits while
 # banks compute; requests dealt to channels in turn), `neupims` (two row buffers, requests placed longest first, two
-# sub-batches from 256 requests on). The models are GPT-3 sizes, cut over tensor-parallel ranks as in the paper. As
-# there, a step is one rank's decoder layers: no prefill, no collectives, no embedding.
+# sub-batches from 256 requests on). The models are GPT-3 sizes, cut over tensor-parallel ranks (and pipeline stages) as
+# in the paper. As there, a step is one rank's decoder layers: no prefill, no collectives, no embedding.
 #
 # The paper gives mean lengths only (ShareGPT 80 tokens in and 296 out, Alpaca 12 and 56). We draw lengths from
 # exponential distributions around them, and let every request have generated a uniform share of its answer.
@@ -71,18 +71,12 @@ VARIANTS = {
     "whole": CHIPS["neupims"].with_fields({"policy.sub_batches": 1}),
     "queue": CHIPS["neupims_single_buffer"].with_fields({"engines.pim.issue_per_ck": 1}),
 }
-MODELS = {
-    "7B": LayerShape(4096, 32, 4, 32),
-    "13B": LayerShape(5120, 40, 4, 40),
-    "30B": LayerShape(7168, 56, 4, 24),  # a pipeline stage of two
-    "175B": LayerShape(12288, 96, 8, 24),  # a pipeline stage of four
-}
 BATCHES = (64, 128, 256, 384, 512)
 
 
 def step(model, dataset, batch):
     """A decode step of one rank (and pipeline stage)."""
-    return decode_layers(f"GPT3-{model}", MODELS[model], contexts(dataset, batch))
+    return decode_layers(f"GPT3-{model}", GPT3[model], contexts(dataset, batch))
 
 
 def tokens_per_s(trace, chip, batch):
@@ -101,7 +95,7 @@ def row(model, dataset, batch):
     return {"model": model, "data set": dataset, "batch": batch, **rates}
 
 
-GRID = pd.DataFrame([row(m, d, b) for m in MODELS for d in MEAN_TOKENS for b in BATCHES])
+GRID = pd.DataFrame([row(m, d, b) for m in GPT3 for d in MEAN_TOKENS for b in BATCHES])
 GRID["best"] = GRID[["neupims", "whole"]].max(axis=1)
 MISSING = [
     f"{r.model} {r['data set']} {r.batch} on {SYSTEMS[name]}"
@@ -110,7 +104,7 @@ MISSING = [
 RESULTS["missing"] = MISSING
 figure, panels = plt.subplots(2, 4, figsize=(11, 4.8), sharex=True)
 for line, dataset in zip(panels, MEAN_TOKENS, strict=True):
-    for axes, model in zip(line, MODELS, strict=True):
+    for axes, model in zip(line, GPT3, strict=True):
         part = GRID[(GRID.model == model) & (GRID["data set"] == dataset)]
         for name, label in SYSTEMS.items():
             axes.plot(part.batch, part[name] / 1e3, "o-", color=COLOURS[name], label=label, markersize=3.5)
@@ -120,7 +114,7 @@ for axes in panels[1]:
     axes.set_xlabel("requests in the batch")
 for axes in panels[:, 0]:
     axes.set_ylabel("1000 tokens/s")
-panels[0, 0].legend(fontsize=7)
+figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 plt.show()
 say(
     "**Figure 1.** Throughput over batch. Long contexts (above) make attention the larger part, and the gain of the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +28,6 @@ class Port:
     name: str
     direction: str
     bits: int
-
-
-class Params(Protocol):
-    """Parameters of a generator: a frozen dataclass of plain values."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def name(self) -> str:
-        """Name of the design."""
-
-    @property
-    def summary(self) -> str:
-        """The parameters in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +60,7 @@ class Design:
     Attributes:
         name: design name, also the top module's.
         top: top module.
-        params: what it was generated from.
+        params: what it was generated from; it has a ``name`` and a ``summary``.
         sources: file name to text: synthesisable Verilog-2001, one module a file.
         bench_sources: file name to text: checker and bench wrapper (not for synthesis).
         ports: of the top module.
@@ -86,7 +72,7 @@ class Design:
 
     name: str
     top: str
-    params: Params
+    params: Any  # SystolicParams or PimBankParams: this module knows neither
     sources: Mapping[str, str]
     bench_sources: Mapping[str, str]
     ports: tuple[Port, ...]

@@ -139,7 +139,9 @@ def binding(device: PimDevice) -> tuple[Spacing, ...]:
             return False
         if before == "composite" and after in WAITS:
             return False
-        return two or (before, after, one.level) != ("open_host", "open_unit", 3)
+        if (before, after, one.level) == ("open_host", "open_unit", 3):  # the bench's bank groups are opened whole
+            return two and one.delay_cycles >= device.clocks("tRC_PIM")
+        return True
 
     found = spacings(device)
     return tuple(one for one in found if binds(one) and not _covered(one, found))

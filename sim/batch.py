@@ -49,7 +49,7 @@ def evaluate(
         table: n chips.
         trace: a checked trace.
         mapping: as in ``simulate``.
-        fidelity: ``bound`` or ``tile``.
+        fidelity: ``bound``, ``tile`` or ``command``.
     """
     given = load_mapping(mapping)
     parts = list(_alike(table))

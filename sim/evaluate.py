@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,12 +18,14 @@ from sim.demand import FIDELITIES, MODES, NO_MEMORY, OK
 from sim.engine import Array, Engine, new_demands, plain_loop
 from sim.lower import Rows, lower
 from sim.mapping import Mapping, Placement, place
-from sim.memory.overlap import Overlaps
-from sim.memory.traffic import Memories, floor_at_peak, reprice
+from sim.memory.amounts import floor_at_peak
 from sim.policy import arranged
 from sim.timeline import UNROLL, Plan, plan, play, play_many
 from workloads.errors import ChipsmithError, nearest
 from workloads.trace import Trace
+
+if TYPE_CHECKING:
+    from sim.memory.overlap import Overlaps
 
 #: Closed list of energy components; static ones integrate over the makespan.
 DYNAMIC = ("mac", "vector", "regfile", "sram", "noc", "dram_core", "dram_io", "link")
@@ -97,7 +100,7 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
     need = np.zeros((n, ops, max(1, len(resources.names))))
     energy = np.zeros((n, ops, len(DYNAMIC)))
     demands = {}
-    overlaps = Overlaps(Memories(table)) if fidelity == "command" else None
+    overlaps = _overlaps(table) if fidelity == "command" else None
     for index, engine in enumerate(placement.engines):
         mine = np.array([j for j, row in enumerate(rows.trace_row) if placement.engine_of[int(row)] == index], np.int64)
         if len(mine) == 0:
@@ -125,6 +128,14 @@ def evaluate_chips(trace: Trace, table: ChipTable, mapping: Mapping, fidelity: s
         trace, table, fidelity, placement, rows, demands, prices, resources.names, fixed, busy, need, energy,
         static_power(prices, n), makespan, status, unrolled, unrolls, counts,
     )  # fmt: skip
+
+
+def _overlaps(table: ChipTable) -> Overlaps:
+    """The channel model; loaded when it is asked for, so that a run at ``tile`` starts without it."""
+    from sim.memory.overlap import Overlaps
+    from sim.memory.traffic import Memories
+
+    return Overlaps(Memories(table))
 
 
 _PRICED: WeakKeyDictionary[ChipTable, Prices] = WeakKeyDictionary()
@@ -206,12 +217,13 @@ def _price_engine(
     if fidelity == "bound":
         floor_at_peak(engine, table, path, out)
     if overlaps is not None and not own:
-        mixes = reprice(
-            overlaps.memories, engine, path, ops, params, out,
-            lambda own, at: _run(engine, ops[at], own, records[:, at], MODES.index("given"), "tile")[0],
-        )  # fmt: skip
-        overlaps.add(mixes, rows.trace_row[mine], out)
+        overlaps.price(engine, path, ops, params, out, lambda own, at: _again(engine, ops[at], own, records[:, at]))
     return out, records
+
+
+def _again(engine: Engine, ops: Array, params: Array, records: Array) -> Array:
+    """Demands of mappings that ``tile`` found, with other parameters."""
+    return _run(engine, ops, params, records, MODES.index("given"), "tile")[0]
 
 
 def _run(engine: Engine, ops: Array, params: Array, records: Array, mode: int, fidelity: str) -> tuple[Array, Array]:
@@ -268,7 +280,7 @@ def event_prices(
 
 def _add_rows(total: Array, trace_rows: Array, values: Array) -> None:
     """Add what operator rows (n, rows) take to their operators (n, ops), in the order of the rows."""
-    np.add.at(total, (slice(None), trace_rows), values)
+    np.add.at(total.T, trace_rows, values.T)
 
 
 def static_power(prices: Prices, n: int) -> Array:

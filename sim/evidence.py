@@ -26,9 +26,9 @@ def _entry(name: str) -> Evidence:
 def evidence_of(chip: Chip, fidelity: str) -> dict[str, Evidence]:
     """Evidence for latency, energy and area of a chip at a fidelity.
 
-    The latency of a weight-stationary machine at ``tile`` is backed by the comparison with ONNXim; other engines
-    and ``bound`` are analytic. Energy and area rest on published constants.
+    The latency of a weight-stationary machine at ``tile`` and ``command`` is backed by the comparison with ONNXim;
+    other engines and ``bound`` are analytic. Energy and area rest on published constants.
     """
     systolic = any(spec.type == "systolic" for spec in chip.engines.values())
-    latency = "latency_tile" if fidelity == "tile" and systolic else "latency_bound"
+    latency = f"latency_{fidelity}" if systolic else "latency_bound"
     return {"latency_s": _entry(latency), "energy_j": _entry("energy"), "area_mm2": _entry("area")}

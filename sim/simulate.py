@@ -37,11 +37,11 @@ def simulate(trace: Trace, chip: Chip | str, mapping: str | Path | Mapping = "au
         trace: what runs.
         chip: a Chip or a preset's name.
         mapping: ``auto`` (searched), ``gemmini`` (heuristic), a YAML file, or a Mapping to replay.
-        fidelity: ``bound`` (roofline floor) or ``tile``.
+        fidelity: ``bound`` (roofline floor), ``tile`` or ``command`` (DRAM channels price the memory traffic).
 
     Raises:
         ChipsmithError: the model does not fit the memory (how much is missing), no tile fits, an operator that
-            no engine takes, or an illegal mapping.
+            no engine takes, an illegal mapping, or at ``command`` a memory without a DRAM grade.
     """
     spec = load_chip(chip) if isinstance(chip, str) else chip
     given = load_mapping(mapping)

@@ -35,6 +35,16 @@ class LayerShape:
     count: int = 1
 
 
+#: GPT-3 sizes as NeuPIMs (ASPLOS 2024) deploys them: one rank of a tensor-parallel group, the layers of one pipeline
+#: stage (30B: two stages, 175B: four).
+GPT3 = {
+    "7B": LayerShape(4096, 32, 4, 32),
+    "13B": LayerShape(5120, 40, 4, 40),
+    "30B": LayerShape(7168, 56, 4, 24),
+    "175B": LayerShape(12288, 96, 8, 24),
+}
+
+
 def decode_layers(name: str, shape: LayerShape, contexts: Sequence[int], channels: Sequence[int] = ()) -> Trace:
     """A decode step through layers.
 

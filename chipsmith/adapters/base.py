@@ -115,6 +115,21 @@ def _frozen(value: Any, where: str) -> Any:
 
 
 @dataclass(frozen=True)
+class Again:
+    """An expected metric predicted in another way, which has a row of its own.
+
+    Attributes:
+        metric: name in ``expect``. fidelity: as given to ``simulate``.
+        value: the prediction, None where there is none. reason: why not.
+    """
+
+    metric: str
+    fidelity: str
+    value: Value | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What our models say about one record.
 
@@ -125,6 +140,7 @@ class Prediction:
             the comparison is one-sided (for sources that are known to go below what is possible).
         own: (ours, ours in another way) by name, for comparisons within our models.
         fitted: names of the fitted constants that the prediction rests on.
+        again: name of a row to a prediction in another way, without fitted constants.
     """
 
     metrics: Mapping[str, Value]
@@ -132,6 +148,7 @@ class Prediction:
     floors: Mapping[str, float] = field(default_factory=dict)
     own: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     fitted: frozenset[str] = frozenset()
+    again: Mapping[str, Again] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

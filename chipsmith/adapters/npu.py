@@ -31,13 +31,18 @@ _CONSTANTS = ("streaming_efficiency", "stream_interference", "latency_s")
 
 
 @cache
-def _streaming() -> dict[str, dict[str, float]]:
-    """Fitted constants by DRAM standard."""
+def _rows() -> dict[str, dict[str, Any]]:
+    """Rows of the file of streaming constants, by DRAM standard."""
     import yaml
 
     text = (resources.files("chipsmith.adapters") / "data" / "streaming.yaml").read_text(encoding="utf-8")
-    standards = yaml.safe_load(text)["standards"]
-    return {name: {key: float(rows[key]) for key in _CONSTANTS} for name, rows in standards.items()}
+    rows: dict[str, dict[str, Any]] = yaml.safe_load(text)["standards"]
+    return rows
+
+
+def _streaming() -> dict[str, dict[str, float]]:
+    """Streaming constants by DRAM standard."""
+    return {name: {key: float(row[key]) for key in _CONSTANTS} for name, row in _rows().items()}
 
 
 def standard_of(hardware: Fields) -> str:
@@ -53,8 +58,9 @@ def standard_of(hardware: Fields) -> str:
 
 
 def fitted_constants(hardware: Fields) -> frozenset[str]:
-    """Names of the fitted constants behind a machine's memory."""
-    return frozenset(f"{standard_of(hardware)}.{key}" for key in _CONSTANTS)
+    """Names of the fitted constants behind a machine's memory; none where they were derived."""
+    standard = standard_of(hardware)
+    return frozenset(f"{standard}.{key}" for key in _CONSTANTS if _rows()[standard]["fitted"])
 
 
 def machine(hardware: Fields) -> dict[str, Any]:

@@ -10,9 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chipsmith.adapters.base import Adapter, Fields, NotModelledError, Prediction, keep_chips, only, simulated
-from chipsmith.adapters.npu import STREAMING_FILE, fitted_constants, machine, roofline, time_and_traffic, trace_of
+from chipsmith.adapters.base import Adapter, Again, Fields, NotModelledError, Prediction, keep_chips, only, simulated
+from chipsmith.adapters.npu import (
+    STREAMING_FILE,
+    fitted_constants,
+    machine,
+    roofline,
+    standard_of,
+    time_and_traffic,
+    trace_of,
+)
 from sim.result import OpResult, Result
+from workloads.trace import Trace
 
 _MIN_ISSUE_CYCLES = 4  # SystolicWS.cc: max(rows of the block, 4, height)
 
@@ -26,6 +35,47 @@ def _chip(hardware: Fields) -> dict[str, Any]:
         "store_by_block": True,
     }
     return data
+
+
+@keep_chips
+def _channel_chip(hardware: Fields) -> dict[str, Any]:
+    """The same machine with DRAM channels instead of streaming constants, for fidelity ``command``."""
+    data = _chip(hardware).model_dump()
+    data["memories"]["dram"] |= {
+        "grade": _grade(hardware),
+        "controller": "ramulator2",
+        "channels": hardware.whole("dram_channels"),
+        "latency_s": 0.0,  # what an idle channel takes
+        "transfer_bytes": _blocks_bytes(hardware),
+    }
+    return data
+
+
+def _blocks_bytes(hardware: Fields) -> int:
+    """What a core asks for at once: an array block of activations and one of weights (GemmWS.cc, MOVIN)."""
+    side = hardware.whole("rows") * hardware.whole("cols")
+    return side * (hardware.whole("act_bytes") + hardware.whole("weight_bytes"))
+
+
+def _grade(hardware: Fields) -> str:
+    """Grade of the machine's DRAM: two transfers a clock.
+
+    Raises:
+        NotModelledError: DRAM that no grade stands for.
+    """
+    standard = standard_of(hardware)
+    if standard != "HBM2":
+        raise NotModelledError(f"{standard} at half clock and half bursts, which no grade has")
+    return f"{standard}-{2 * hardware.whole('dram_freq_mhz')}"
+
+
+def _at_command(hardware: Fields, trace: Trace) -> Again:
+    """Cycles at fidelity ``command``: no constant of the memory is fitted."""
+    try:
+        op = only(simulated(trace, _channel_chip(hardware), "gemmini", "command"))
+    except NotModelledError as reason:
+        return Again("cycles", "command", None, str(reason))
+    return Again("cycles", "command", op.cycles)
 
 
 def _parts(size: int, tile: int, unit: int) -> list[int]:
@@ -62,6 +112,7 @@ def _predict(hardware: Fields, workload: Fields) -> Prediction:
         null=roofline(trace, chip),
         own={"cycles, auto mapping over gemmini": (searched.cycles, op.cycles)},
         fitted=fitted_constants(hardware),
+        again={"cycles at command": _at_command(hardware, trace)},
     )
 
 
@@ -77,5 +128,5 @@ ADAPTER = Adapter(
         "results stored block by block",
     ),
     fitted_file=STREAMING_FILE,
-    misses="network topology and buffers between core and memory, DRAM commands and refresh",
+    misses="network topology and buffers between core and memory; at tile DRAM commands and refresh",
 )

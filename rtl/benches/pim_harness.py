@@ -154,6 +154,9 @@ class Channel:
             self._check_ready(name, step, have, want)
         if row is not None and went[1] and offered[1]:
             self._issue(row, data, fill)
+        for step, gone, there in zip((col, row), went, offered, strict=True):
+            if step is not None and gone and there:
+                self.trace.append((now, step.command, "taken"))
         self._check_events(seen, now)
         if now in self.writes:
             cells, column, word = self.writes.pop(now)
@@ -178,7 +181,8 @@ class Channel:
         assert have == want, f"cycle {self.now}: {name} is {answer}, the rules say otherwise"
         self.bins[f"tight.{name}"] += want and self.refused[bus] == name
         self.refused[bus] = "" if want else name
-        self.trace.append((self.now, name, answer))
+        if not have:
+            self.trace.append((self.now, name, answer))
 
     # ------------------------------------------------------------ the model
 

@@ -161,7 +161,7 @@ def _turns(channel: Channel, spec: DramSpec, mix: Mix, requests: int) -> Ints:
     turns = [_turn(channel, spec, flow) for flow in mix]
     places, flows, lengths = [], [], []
     for number, (flow, turn) in enumerate(zip(mix, turns, strict=True)):
-        count = -(-requests * flow.parts // (PARTS * turn)) + 1
+        count = -(-(requests + sum(turns)) * flow.parts // (PARTS * turn)) + 1  # a turn may be due that far ahead
         places.append((np.arange(count) + 0.5) * (turn * PARTS / flow.parts))
         flows.append(np.full(count, number))
         lengths.append(np.full(count, turn))

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from sim.engine import Array
+from sim.engine import Array, Engine
+from sim.memory.amounts import moved_bytes
 from sim.memory.mixes import Mix, blend
-from sim.memory.traffic import Memories
+from sim.memory.traffic import Memories, Reprice, reprice
 
 #: chip -> (start, end) of every instance of the plan, s.
 Times = Callable[[int], tuple[Array, Array]]
@@ -36,19 +37,15 @@ class Overlaps:
         #: memory -> [chip][trace row] -> (bytes of the row's largest part, its mix, bytes of all parts)
         self._rows: dict[str, list[dict[int, tuple[float, Mix, float]]]] = {}
 
-    def add(self, mixes: Mapping[str, Sequence[Sequence[Mix]]], trace_rows: Array, out: Array) -> None:
-        """Note the mixes of one engine's rows.
-
-        Args:
-            mixes: memory to n lists of k mixes. trace_rows: of the k rows. out: their demands, (n, k).
-        """
-        moved = (out["dram_read_bytes"] + out["dram_write_bytes"]).astype(float)
-        for name, chips in mixes.items():
-            rows = self._rows.setdefault(name, [{} for _ in chips])
-            for i, own in enumerate(chips):
-                for j, mix in enumerate(own):
-                    if mix:
-                        _note(rows[i], int(trace_rows[j]), float(moved[i, j]), mix)
+    def price(self, engine: Engine, path: str, ops: Array, params: Array, out: Array, price: Reprice) -> None:
+        """Price the memory traffic of one engine's rows and note their mixes; arguments as of :func:`reprice`."""
+        moved = moved_bytes(out).astype(float)
+        name, chips = reprice(self.memories, engine, path, ops, params, out, price)
+        for i, own in enumerate(chips):
+            rows = self._rows.setdefault(name, [{} for _ in chips])[i]
+            for j, mix in enumerate(own):
+                if mix:
+                    _note(rows, int(ops[j]["row"]), float(moved[i, j]), mix)
 
     def mix(self, resources: Sequence[str], need: Array, times: Times, op: Array) -> None:
         """Change the needs of operators that overlap on a memory.
@@ -66,9 +63,10 @@ class Overlaps:
 
     def _settle(self, name: str, chip: int, need: Array, times: Callable[[], tuple[Array, Array]], op: Array) -> None:
         alone = need.copy()
-        floor = self._floor(name, chip, alone)
+        floor = self._floor(name, chip, len(need))
+        known = (alone > 0.0) & np.isin(np.arange(len(alone)), list(self._rows[name][chip]))
         for _ in range(ROUNDS):
-            pairs = overlapping(*times(), op, alone > 0.0)
+            pairs = overlapping(*times(), op, known)
             wanted = alone.copy()
             for (row, other), share in pairs.items():
                 wanted[row] += alone[row] * share * (self._growth(name, chip, row, other, pairs) - 1.0)
@@ -78,11 +76,11 @@ class Overlaps:
             if change.max() < SETTLED:
                 return
 
-    def _floor(self, name: str, chip: int, alone: Array) -> Array:
-        """Needs at the peak, which no mix beats."""
-        floor = np.zeros(len(alone))
-        for row, (_, mix, _) in self._rows[name][chip].items():
-            floor[row] = alone[row] * self.memories.efficiency(name, chip, mix)
+    def _floor(self, name: str, chip: int, rows: int) -> Array:
+        """Needs at the peak, which no mix beats, s."""
+        floor = np.zeros(rows)
+        for row, (_, _, moved) in self._rows[name][chip].items():
+            floor[row] = moved / self.memories.bandwidth_bytes_per_s(name, chip)
         return floor
 
     def _growth(self, name: str, chip: int, row: int, other: int, pairs: Mapping[tuple[int, int], float]) -> float:

@@ -2,29 +2,28 @@
 
 Every operator row becomes a mix of flows (sim/memory/mixes.py). The share of the peak that its mix reaches replaces the
 two constants of a stream: engines whose parameters hold them (``efficiency``, ``interference``, ``latency``) price the
-mapping that ``tile`` found once more with the channel's values, so that first loads and last stores follow; of other
-engines the amount itself is rewritten. No operator moves a byte more or less than at ``tile``.
+mapping that ``tile`` found once more with the channel's values, so that first loads and last stores follow. Engines
+that price their memory themselves keep what they say. No operator moves a byte more or less than at ``tile``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from models.chip import ChipTable, grade_mismatch
 from models.dram.library import list_grades, list_standards, load_dram
-from sim.demand import KIND_CODES, ROLES
+from sim.demand import KIND_CODES
 from sim.engine import Array, Engine
+from sim.memory.amounts import moved_bytes, streamed_memory
 from sim.memory.mixes import PAGE_TOKENS, PAGES, SEQUENTIAL, TAILS, Channel, Mix, channel_of, idle_latency_s, make_mix
 from sim.memory.mixes import rate_of_peak as rate
 from workloads.errors import ChipsmithError, nearest
 
 #: (params (n,), columns of the rows to price) -> demands (n, columns), with the mappings that ``tile`` found.
 Reprice = Callable[[Array, Array], Array]
-_PREFIX = "memory:"  # of a resource name, see sim.engine.memory_resource
-_CHANNEL_FIELDS = ("efficiency", "interference", "latency")
 _PROBE = 0.5  # any interference tells how many streams there are
 
 
@@ -38,6 +37,7 @@ class Memories:
     def __init__(self, table: ChipTable) -> None:
         self.table = table
         self._channels: dict[str, list[Channel]] = {}
+        self._bandwidth: dict[str, Array] = {}
         self._scale: dict[str, Array] = {}
 
     def channels(self, name: str) -> list[Channel]:
@@ -54,7 +54,8 @@ class Memories:
             for i, (grade, channels) in enumerate(zip(columns[0], columns[4], strict=True)):
                 _check(name, grade, standards[i], channels, bandwidths[i])
                 peak[i] = channels * load_dram(grade).peak_bytes_per_s
-            self._scale[name] = peak / np.array(bandwidths)
+            self._bandwidth[name] = np.array(bandwidths)
+            self._scale[name] = peak / self._bandwidth[name]
             self._channels[name] = [channel_of(*row) for row in zip(*columns, strict=True)]
         return self._channels[name]
 
@@ -63,13 +64,20 @@ class Memories:
         return values
 
     def efficiency(self, name: str, chip: int, mix: Mix) -> float:
-        """Share of a chip's stated bandwidth that a mix reaches, at most 1."""
+        """Share of a chip's stated bandwidth that a mix reaches, at most 1; 1 where nothing is moved."""
+        if not mix:
+            return 1.0
         return min(1.0, rate(self.channels(name)[chip], mix) * float(self._scale[name][chip]))
+
+    def bandwidth_bytes_per_s(self, name: str, chip: int) -> float:
+        """A chip's stated peak."""
+        return float(self._bandwidth[name][chip])
 
     def latency_s(self, name: str) -> Array:
         """First word: what the chip states, but never less than an idle channel takes; shape (n,)."""
         idle = np.array([idle_latency_s(channel) for channel in self.channels(name)])
-        return np.maximum(idle, self._column(name, "latency_s"))
+        found: Array = np.maximum(idle, self._column(name, "latency_s"))
+        return found
 
 
 def _check(name: str, grade: str, standard: str, channels: int, bandwidth: float) -> None:
@@ -84,25 +92,9 @@ def _check(name: str, grade: str, standard: str, channels: int, bandwidth: float
         raise ChipsmithError(f"{where}: {wrong}")
 
 
-def memory_roles(engine: Engine, table: ChipTable, path: str) -> dict[str, str]:
-    """Roles of an engine that a memory of the chip stands behind: role to the memory's name."""
-    named = {role: resource for role, (resource, _) in engine.resources(table, path).items()}
-    found = {role: name.removeprefix(_PREFIX) for role, name in named.items() if name.startswith(_PREFIX)}
-    return {role: name for role, name in found.items() if name in table.base.memories}
-
-
-def floor_at_peak(engine: Engine, table: ChipTable, path: str, out: Array) -> None:
-    """``bound`` of a memory with a grade: its bytes at the peak, which no mix can beat. Changes ``out`` (n, k)."""
-    for role, name in memory_roles(engine, table, path).items():
-        graded = table.column(f"memories.{name}.grade") != ""
-        if role == "memory" and graded.any():
-            out[role][graded] = _moved(out)[graded]
-            _identity(engine, table, path, out)
-
-
 def reprice(
     memories: Memories, engine: Engine, path: str, ops: Array, params: Array, out: Array, price: Reprice
-) -> dict[str, list[list[Mix]]]:
+) -> tuple[str, list[list[Mix]]]:
     """Price the memory traffic of one engine's rows with DRAM channels; changes ``out``.
 
     Args:
@@ -112,33 +104,19 @@ def reprice(
         price: prices rows again, with other parameters.
 
     Returns:
-        Memory name to the mix of every chip and row, n lists of k; () where nothing is moved.
+        The memory's name and the mix of every chip and row, n lists of k, () where nothing is moved; no name where the
+        engine prices its memory itself.
     """
     table = memories.table
-    found = {}
-    for role, name in memory_roles(engine, table, path).items():
-        if role != "memory" or not _moved(out).any():
-            continue
-        memories.channels(name)  # refuses a memory without a grade
-        streams = _streams(params, ops, out, price)
-        mixes = [[row_mix(ops[j], out[i, j], int(streams[i, j])) for j in range(len(ops))] for i in range(table.n)]
-        share = np.array([[memories.efficiency(name, i, mix) if mix else 1.0 for mix in mixes[i]] for i in range(table.n)])
-        if _has_channel_fields(params):
-            _price_again(table, memories.latency_s(name), path, params, share, out, price)
-        else:
-            out[role] = _moved(out) / share
-            _identity(engine, table, path, out)
-        found[name] = mixes
-    return found
-
-
-def _moved(out: Array) -> Array:
-    moved: Array = out["dram_read_bytes"] + out["dram_write_bytes"]
-    return moved
-
-
-def _has_channel_fields(params: Array) -> bool:
-    return set(_CHANNEL_FIELDS) <= set(params.dtype.names or ())
+    name = streamed_memory(engine, table, path)
+    if name is None or not moved_bytes(out).any():
+        return "", []
+    memories.channels(name)  # refuses a memory without a grade
+    streams = _streams(params, ops, out, price)
+    mixes = [[row_mix(ops[j], out[i, j], int(streams[i, j])) for j in range(len(ops))] for i in range(table.n)]
+    share = np.array([[memories.efficiency(name, i, mix) for mix in own] for i, own in enumerate(mixes)])
+    _price_again(table, memories.latency_s(name), path, params, share, out, price)
+    return name, mixes
 
 
 def _streams(params: Array, ops: Array, out: Array, price: Reprice) -> Array:
@@ -146,12 +124,10 @@ def _streams(params: Array, ops: Array, out: Array, price: Reprice) -> Array:
 
     With an interference of x and s streams a kernel's memory time grows by 1 / (1 - x (1 - 1/s)).
     """
-    if not _has_channel_fields(params):
-        return np.ones(out.shape, np.int64)
     probe = params.copy()
     probe["efficiency"], probe["interference"] = 1.0, _PROBE
     answer = price(probe, np.arange(len(ops)))["memory"]
-    share = np.divide(_moved(out), answer, out=np.ones(out.shape), where=answer > 0)
+    share = np.divide(moved_bytes(out), answer, out=np.ones(out.shape), where=answer > 0)
     found: Array = np.rint(1.0 / (1.0 - (1.0 - share) / _PROBE)).astype(np.int64)
     return found
 
@@ -185,14 +161,3 @@ def row_mix(op: Any, demand: Any, streams: int) -> Mix:
     flows = [(SEQUENTIAL, False, read - pages), (PAGES, False, pages)]
     flows += [(SEQUENTIAL, True, write - tails), (appended, True, tails)]
     return make_mix([(pattern, way, float(moved), streams) for pattern, way, moved in flows if moved > 0])
-
-
-def _identity(engine: Engine, table: ChipTable, path: str, out: Array) -> None:
-    """``cycles = fixed + max(busy, amount / capacity)`` after an amount has changed."""
-    clock = table.column(f"{path}.clock_hz")[:, None]
-    longest = out["busy"].copy()
-    capacities: Mapping[str, Any] = engine.resources(table, path)
-    for role in ROLES:
-        if role in capacities:
-            longest = np.maximum(longest, out[role] / (capacities[role][1][:, None] / clock))
-    out["cycles"] = out["fixed"] + longest

@@ -167,7 +167,7 @@ def _hbm_pim(device: PimDevice) -> dict[str, float]:
         "bus_chunk": files["GRF_A"] * org.burst_bytes,
         "move_chunk": files["GRF_A"] * org.burst_bytes,
         "bus_out": 2 * org.burst_bytes,
-        "bus_base": 5 * org.burst_bytes,
+        "bus_base": (5 + org.banks + 2) * org.burst_bytes,
         "array_out": files["GRF_B"] * burst,
         "column_bytes": tile * burst,
         "commands_pass": files["GRF_A"] + tile,

@@ -6,16 +6,21 @@ what decides is how many vectors share what is read: queries of a group in atten
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log2
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.chip import Chip, parse_chip
 from models.pim import load_device
 from sim.pictures.canvas import picture
-from sim.pictures.palette import CYCLE
+from sim.pictures.palette import BLACK, CYCLE
 from sim.simulate import simulate
 from workloads.trace import Block, Operator, Segment, Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 DEVICES = ("hbm_pim", "aim", "neupims", "attacc_bank", "attacc_bank_group", "duplex")
 GROUPS = (1, 2, 4, 8, 16)
@@ -123,27 +128,37 @@ def table(found: Crossover) -> str:
 
 def draw_crossover(found: Crossover, path: Path) -> None:
     """Draw gains over the group, over the batch, and the map into a PNG."""
-    import numpy as np
+    with picture(path, 13.5, 4.6) as figure:
+        left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.1))
+        _draw_curves(left, GROUPS, found.by_group, "query heads that share a key head")
+        left.set_title(f"Attention, {_REQUESTS} requests of {_CONTEXT} tokens")
+        _draw_curves(middle, BATCHES, found.by_batch, "batch")
+        middle.set_title(f"{SIDE} x {SIDE} product")
+        _draw_map(right, found.by_size)
+        right.set_title(f"Attention on {MAP_DEVICE}, no groups")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(found.by_group))
 
-    with picture(path, 13.5, 4.4) as figure:
-        axes = figure.subplots(1, 3)
-        for axis, values, curves, what in (
-            (axes[0], GROUPS, found.by_group, "query heads that share a key head"),
-            (axes[1], BATCHES, found.by_batch, "batch of a 4096 x 4096 product"),
-        ):
-            for colour, (name, gains) in zip(CYCLE, curves.items(), strict=False):
-                axis.plot(values, gains, marker="o", markersize=4, color=colour, label=name)
-            axis.axhline(1.0, color="black", linewidth=0.8)
-            axis.set(xscale="log", yscale="log", xlabel=what, ylabel="gain over the NPU")
-            axis.set_xticks(values, [str(value) for value in values])
-            axis.minorticks_off()
-        axes[0].legend(fontsize=7)
-        shown = np.log2(np.array(found.by_size))
-        limit = float(np.abs(shown).max())
-        axes[2].imshow(shown, origin="lower", aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit)
-        for y, row in enumerate(found.by_size):
-            for x, value in enumerate(row):
-                axes[2].text(x, y, f"{value:.2g}", ha="center", va="center", fontsize=7)
-        axes[2].set_xticks(range(len(CONTEXTS)), [str(value) for value in CONTEXTS])
-        axes[2].set_yticks(range(len(BATCHES)), [str(value) for value in BATCHES])
-        axes[2].set(xlabel="context, tokens", ylabel="requests", title=f"gain of attention, {MAP_DEVICE}")
+
+def _draw_curves(axes: Axes, values: Sequence[int], curves: Mapping[str, Sequence[float]], what: str) -> None:
+    for colour, (name, gains) in zip(CYCLE, curves.items(), strict=False):
+        axes.plot(values, gains, marker="o", ms=4, color=colour, label=name)
+    axes.axhline(1.0, color="#555555", ls=":", lw=1.2)
+    axes.set(xscale="log", yscale="log", xlabel=what, ylabel="times faster than the NPU")
+    axes.set_xticks(list(values), [str(value) for value in values])
+    ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.grid(True)
+
+
+def _draw_map(axes: Axes, gains: Sequence[Sequence[float]]) -> None:
+    limit = max(abs(log2(value)) for row in gains for value in row)
+    shown = [[log2(value) for value in row] for row in gains]
+    axes.imshow(shown, origin="lower", aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit)
+    for y, row in enumerate(gains):
+        for x, value in enumerate(row):
+            colour = "white" if abs(log2(value)) > 0.6 * limit else BLACK
+            axes.text(x, y, f"{value:.2g}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(CONTEXTS)), [str(value) for value in CONTEXTS])
+    axes.set_yticks(range(len(BATCHES)), [str(value) for value in BATCHES])
+    axes.set(xlabel="context, tokens", ylabel="requests")

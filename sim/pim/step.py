@@ -192,10 +192,13 @@ def _add_events(device: PimDevice, done: ChannelRun, times: float, vectors: floa
 
 def _ways(command: Command, unit: str) -> list[str]:
     """Parts of the way that a command's data travels: array to unit, unit to buffer die, buffer die to outside."""
-    ends = {command.origin, command.reach}
-    if len(ends) == 1:
-        return []
-    if PLACES[0] in ends:
-        return ["pim_array_bytes"]
-    ways = [] if ends == {"buffer_die", PLACES[-1]} else ["pim_move_bytes"]
-    return [*ways, "pim_bus_bytes"] if PLACES[-1] in ends else ways
+    near, far = sorted((PLACES.index(command.origin), PLACES.index(command.reach)))
+    die, ways = PLACES.index("buffer_die"), []
+    if near == 0 < far:
+        ways.append("pim_array_bytes")
+        near = PLACES.index(unit)
+    if near < die <= far:
+        ways.append("pim_move_bytes")
+    if far > die:
+        ways.append("pim_bus_bytes")
+    return ways

@@ -83,8 +83,8 @@ def test_the_lists_stand_beside_the_records(tmp_path: Path) -> None:
 def test_a_channel_that_does_not_exist_is_named() -> None:
     with pytest.raises(ChipsmithError) as caught:
         metrics(record(requests=[[100, 32]]))
-    text = "f.jsonl:1.workload.requests: channel of a request of 100 tokens: got 32; legal: 0 to 31, the channels of the"
-    assert str(caught.value) == f"{text} memory"
+    where = "f.jsonl:1.workload.requests: channel of a request of 100 tokens"
+    assert str(caught.value) == f"{where}: got 32; legal: 0 to 31, the channels of the memory"
 
 
 def test_entries_of_a_table_are_metrics_of_their_own(tmp_path: Path) -> None:

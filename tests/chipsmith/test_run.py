@@ -169,7 +169,7 @@ def test_the_model_and_a_trace_exclude_each_other(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--fidelity", "command"), "fidelity: got 'command'; did you mean 'bound'? known: bound, tile"),
+        (("--fidelity", "comand"), "fidelity: got 'comand'; did you mean 'command'? known: bound, command, tile"),
         (("--batch", "0"), "batch: got 0; legal: a whole number from 1 to 2^40"),
         (("--context", "-1"), "batch[0].context: got -1; legal: a whole number from 0 to 2^40"),
         (

@@ -46,7 +46,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return captured.err.removeprefix("chipsmith: error: ").rstrip("\n")
 
 
-def test_a_decode_step_holds_prompts_and_half_of_the_answers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_step_holds_prompts_and_half_of_the_answers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     document = run(capsys, "edge_32x32", written(tmp_path))
     same = simulate(build_trace("gpt2", Batch.decode(3, [110, 85, 550])), "edge_32x32")  # by arrival
     assert (document["latency_s"], document["tokens"]) == (same.latency_s, 3)
@@ -71,7 +71,8 @@ def test_caches_lie_where_the_log_says(capsys: pytest.CaptureFixture[str], tmp_p
 def test_a_channel_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     log = written(tmp_path, (3, 40, 5))
     assert refused(capsys, "--chip", "neupims", "--model", "gpt2", "--requests", log) == (
-        "the channel that the request trace places: got 40; caches lie on channels 0 to 31; or choose kv_placement greedy"
+        "the channel that the request trace places: got 40; caches lie on channels 0 to 31; "
+        "or choose kv_placement greedy"
     )
     assert refused(capsys, "--chip", "npu_only", "--model", "gpt2", "--requests", log) == (
         "the channel that the request trace places: got 40; legal: 0 to 31, the channels of memory dram of npu_only"

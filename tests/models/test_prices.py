@@ -43,7 +43,10 @@ def arrays(prices: Prices) -> dict[str, np.ndarray]:
     found = dict(prices.blocks())
     parts: dict[str, EnginePrices | MemoryPrices] = {**prices.engines, **prices.memories}
     for name, part in parts.items():
-        found |= {f"{name}.{f.name}": getattr(part, f.name) for f in fields(part) if f.name != "area_mm2"}
+        plain = [f.name for f in fields(part) if f.name not in ("area_mm2", "charges")]
+        found |= {f"{name}.{field}": getattr(part, field) for field in plain}
+        for events in getattr(part, "charges", {}).values():
+            found |= {f"{name}.{event}": pj for event, pj in events}
     found |= {f"link.{name}": value for name, value in prices.links_pj_per_byte.items()}
     found |= {name: getattr(prices, name) for name in ("area_mm2", "noc_mm2", "uncore_leakage_w", "uncore_clock_w")}
     return found

@@ -319,8 +319,8 @@ def test_the_heuristic_of_weight_stationary_arrays_is_refused_elsewhere() -> Non
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({"fidelity": "tiles"}, "fidelity: got 'tiles'; did you mean 'tile'? known: bound, tile"),
-        ({"fidelity": "command"}, "fidelity: got 'command'; did you mean 'bound'? known: bound, tile"),
+        ({"fidelity": "tiles"}, "fidelity: got 'tiles'; did you mean 'tile'? known: bound, command, tile"),
+        ({"fidelity": "cycle"}, "fidelity: got 'cycle'; known: bound, command, tile"),
         ({"mapping": "gemini"}, "mapping: got 'gemini'; did you mean 'gemmini'? known: auto, gemmini, or a YAML file"),
         (
             {"mapping": Mapping("given", {"gemm": "nup"}, {})},

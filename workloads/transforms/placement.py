@@ -15,7 +15,9 @@ from workloads.transforms.sub_batches import CACHING
 
 def placed(trace: Trace, channels: Sequence[tuple[int, int, int]]) -> Trace:
     """See :meth:`workloads.trace.Trace.with_placement`."""
-    pieces = [(request, len(list(equal))) for request, equal in groupby(channels)]  # the order of a channel's list stays
+    pieces = [
+        (request, len(list(equal))) for request, equal in groupby(channels)
+    ]  # each channel's list keeps its order
     segments = tuple(Segment(new, context, count, channel) for (new, context, channel), count in pieces)
     rows = {row: _on_channels(op, segments) for row, op in enumerate(trace.ops) if op.kind in CACHING}
     return noted(with_rows(trace, rows), "placement", requests=len(channels))

@@ -159,18 +159,17 @@ def _operators(evaluation: Evaluation, start: Array, end: Array) -> tuple[OpResu
 
 def _gather(evaluation: Evaluation) -> dict[int, tuple[dict[str, int], float, float]]:
     """Events, cycles and busy cycles per trace row, summed over its operator rows."""
-    found: dict[int, tuple[dict[str, int], float, float]] = {
-        row: (dict.fromkeys(EVENTS, 0), 0.0, 0.0) for row in range(len(evaluation.trace.ops))
-    }
+    count = len(evaluation.trace.ops)
+    events = {name: np.zeros(count, np.int64) for name in EVENTS}
+    cycles, busy = np.zeros(count), np.zeros(count)
     for mine, out, _ in evaluation.demands.values():
-        for slot, j in enumerate(mine):
-            row = int(evaluation.rows.trace_row[j])
-            events, cycles, busy = found[row]
-            record = out[0, slot]
-            for name in EVENTS:
-                events[name] += int(record[name])
-            found[row] = (events, cycles + float(record["cycles"]), busy + float(record["busy"]))
-    return found
+        rows = evaluation.rows.trace_row[mine]
+        for name, total in (*events.items(), ("cycles", cycles), ("busy", busy)):
+            np.add.at(total, rows, out[name][0])
+    return {
+        row: ({name: int(total[row]) for name, total in events.items()}, float(cycles[row]), float(busy[row]))
+        for row in range(count)
+    }
 
 
 def _bound_by(engine: str, fixed: float, busy: float, needs: dict[str, float]) -> str:

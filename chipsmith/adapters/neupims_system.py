@@ -83,6 +83,7 @@ def _memory(memory: Fields) -> dict[str, Any]:
         "memories.dram.capacity_bytes": memory.whole("capacity_gb") * _GIB,
         "memories.dram.bandwidth_bytes_per_s": memory.number("peak_gbps") * 1e9,
         "memories.dram.channels": memory.whole("channels"),
+        "memories.dram.grade": "",  # a record states its bandwidth
     }
 
 

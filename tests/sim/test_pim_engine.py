@@ -188,7 +188,7 @@ def test_a_table_of_designs_prices_as_each_alone() -> None:
 
 def test_designs_that_place_operators_differently_are_priced_apart() -> None:
     """The limit of operations a byte decides who takes an operator, the policy how a step is split."""
-    columns = {
+    columns: dict[str, list[Any]] = {
         "engines.pim.max_op_per_byte": [1.0, 4.0, 4.0, 4.0],
         "engines.pim.lanes": [16, 16, 8, 16],
         "policy.sub_batches": [1, 1, 1, 2],

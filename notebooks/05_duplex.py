@@ -141,6 +141,10 @@ for name, *point, gpu, ours in points:
         whole["vs_gpu"].append(100 * (1 - ours.request_s / gpu.request_s))
         whole["vs_2xgpu"].append(100 * (1 - ours.request_s / serve(GPU, name, *point, groups=2).request_s))
 queries = [serve(chip, "Mixtral", 128, 4096, 512).tokens_per_s / 512 for chip in (GPU, DUPLEX)]
+banks = [
+    serve(DUPLEX, "Mixtral", *point).tokens_per_s / serve("duplex_bank_pim", "Mixtral", *point).tokens_per_s
+    for point in grid("Mixtral")
+]
 HEADLINES = [
     ("throughput over GPUs, largest", table["throughput"].max(), 2.67),
     ("throughput over GPUs, mean", table["throughput"].mean(), 2.07),
@@ -149,6 +153,8 @@ HEADLINES = [
     ("GLaM, end to end, reduction % against twice the GPUs", mean(whole["vs_2xgpu"]), 35.38),
     ("Mixtral 4096 + 512, queries a second, GPUs", queries[0], 9.0),
     ("Mixtral 4096 + 512, queries a second, Duplex", queries[1], 14.0),
+    ("Mixtral, throughput over Bank-PIM, largest", max(banks), 1.80),
+    ("Mixtral, throughput over Bank-PIM, mean", mean(banks), 1.49),
     ("energy of a token, mean reduction %", table["energy, %"].mean(), 28.19),
 ]
 headlines = pd.DataFrame(HEADLINES, columns=["what", "ours", "paper"]).set_index("what")

@@ -37,7 +37,7 @@ class Bench:
     Attributes:
         module: cocotb test module.
         measured: the test whose cycles must equal :meth:`Design.cycles`.
-        document: seed -> what the bench is told, plain data.
+        document: (the design's cycle model, seed) -> what the bench is told, plain data.
         bins: (whether a netlist is run) -> coverage bins that a full run must hit.
         plan: the test plan.
         parts: (module, in words, count): the instances that elaboration must find.
@@ -46,7 +46,7 @@ class Bench:
 
     module: str
     measured: str
-    document: Callable[[int], dict[str, Any]]
+    document: Callable[[Callable[[int, int, int], int], int], dict[str, Any]]
     bins: Callable[[bool], tuple[str, ...]]
     plan: tuple[PlanRow, ...]
     parts: tuple[str, str, int]

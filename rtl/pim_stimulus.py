@@ -90,8 +90,8 @@ def directed_columns(params: PimBankParams) -> list[Column]:
     return [(tuple(w for w, _ in column), tuple(x for _, x in column)) for column in padded]
 
 
-def document(params: PimBankParams, _seed: int) -> dict[str, Any]:
-    """What ``rtl.benches.bench_pim`` is told: schedules of the channel model, the same for every seed."""
+def document(params: PimBankParams, _cycles: object, _seed: int) -> dict[str, Any]:
+    """What ``rtl.benches.bench_pim`` is told: schedules of the channel model with their cycles, for every seed."""
     from rtl.pim_traffic import model_schedules, shared_schedules
 
     return {

@@ -86,5 +86,5 @@ class BenchJob:
 
     def document(self, report: str) -> dict[str, Any]:
         """The JSON that the design's bench reads; ``report`` names the file that it writes."""
-        own = self.design.bench.document(self.seed)
+        own = self.design.bench.document(self.design.cycles, self.seed)
         return {"params": asdict(self.design.params), "seed": self.seed, "report": report, **own}

@@ -124,7 +124,7 @@ def _bench(params: SystolicParams) -> Bench:
     return Bench(
         module="rtl.benches.bench_systolic",
         measured="ragged_gemms",
-        document=partial(gemm_document, params, partial(gemm_cycles, params)),
+        document=partial(gemm_document, params),
         bins=partial(required_bins, params),
         plan=PLAN,
         parts=("pe", "processing elements", params.rows * params.cols),

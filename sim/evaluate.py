@@ -217,7 +217,11 @@ def _price_engine(
     if fidelity == "bound":
         floor_at_peak(engine, table, path, out)
     if overlaps is not None and not own:
-        overlaps.price(engine, path, ops, params, out, lambda own, at: _again(engine, ops[at], own, records[:, at]))
+
+        def again(changed: Array, at: Array) -> Array:
+            return _again(engine, ops[at], changed, records[:, at])
+
+        overlaps.price(engine, path, ops, params, out, again)
     return out, records
 
 

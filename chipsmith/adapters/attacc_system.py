@@ -13,6 +13,7 @@ from typing import Any
 from chipsmith.adapters.base import AMPLE_BYTES, Adapter, Fields, NotModelledError, Prediction, Value, keep_chips
 from chipsmith.adapters.base import simulated as simulated_on
 from models.chip import Chip, load_chip
+from models.pim import load_device
 from sim.evaluate import DYNAMIC
 from sim.result import Result
 from workloads.dtypes import format_bytes
@@ -243,9 +244,41 @@ def _joules(results: Sequence[Result], components: Sequence[str]) -> float:
     return _mean(results, lambda result: sum(result.energy_parts_j[part] for part in components))
 
 
+def _constants() -> dict[str, Value]:
+    """What the preset and the devices hold of the published constants."""
+    spec, links = load_chip("attacc_gpu").engines["gpu"].model_dump(), load_chip("attacc_gpu").links
+    devices = {place: load_device(f"attacc_{place}") for place in _PLACEMENTS}
+    energies, bits = devices["bank"].energy_set("attacc"), 8 * devices["bank"].organisation.row_bytes
+    activate = energies.act_pj / bits
+    reads = {
+        **{place: energies.bit_pj("array", place) for place in _PLACEMENTS},
+        "off_chip": energies.pj_per_bit["external"],
+    }
+    found = {
+        "dram_energy_components.activate": activate,
+        "dram_energy_components.cell": reads["bank"],
+        "dram_energy_components.column_to_bank_group_mux": reads["bank_group"] - reads["bank"],
+        "dram_energy_components.interposer": reads["off_chip"] - reads["buffer_die"],
+        **{f"energy_to_read_one_bit.{place}": activate + pj for place, pj in reads.items()},
+        "mac_energy": energies.mac_pj,
+        **{f"gpu_energy.{level}": spec[f"{level}_pj_per_byte"] for level in ("register", "l1", "l2")},
+        "gpu_energy.link": 8 * links["nvlink"].energy_pj_per_bit,
+    }
+    for place, device in devices.items():
+        free = (
+            device.with_timing(**{device.mac_interval_ck: device.timing_ck["tCCD_L"]})
+            if place != "buffer_die"
+            else device
+        )
+        for label, one in (("capped", device), ("uncapped", free)):
+            ratio = one.internal_bytes_per_ck / one.external_bytes_per_ck
+            found[f"internal_bandwidth_over_external.{label}.{place}"] = ratio
+    return {**found}
+
+
 def _predict(hardware: Fields, workload: Fields) -> Prediction:
     if workload.get("scope") == "constant":
-        raise NotModelledError("a constant, which the presets and devices hold (no simulation to compare)")
+        return Prediction(_constants())
     model, batch, contexts = model_of(workload), workload.whole("batch"), _contexts(workload)
     if hardware.get("pim") and model.form != "fp16":
         raise NotModelledError(f"units of AttAcc multiply fp16 here, the record's caches are {model.form}")

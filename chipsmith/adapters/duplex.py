@@ -64,7 +64,7 @@ def _moe(name: str, layers: int, hidden: int, ffn: int, heads: int, kv_heads: in
 def models() -> Mapping[str, Model]:
     """The models with experts, by name.
 
-    GLaM has experts in every other layer and two matrices in a network; here a network has three of two thirds the width.
+    GLaM has experts in every other layer, and two matrices in a network: here three of two thirds the width.
     """
     glam = 16384 * 2 // 3 // 64 * 64
     parts = tuple(
@@ -223,6 +223,10 @@ def _nj_per_32_bytes(energies: EnergySet) -> dict[str, float]:
     return {f"energy_per_32_bytes.{key}": 0.256 * energies.bit_pj("array", place) for key, place in names.items()}
 
 
+def _hbm(chip: Chip) -> float:
+    return chip.memories["hbm"].bandwidth_bytes_per_s
+
+
 def _constants() -> dict[str, Value]:
     """What the preset and the device hold of the published constants."""
     chip, gpu = load_chip(DUPLEX), load_chip(GPU)
@@ -245,7 +249,7 @@ def _constants() -> dict[str, Value]:
         **_nj_per_32_bytes(energies),
         "activate_energy": energies.act_pj / 1e3,
         "mac_energy": energies.mac_pj,
-        "gpu_peaks.H100": (gpu.engines["xpu"].model_dump()["flops_per_s"] / 1e12, gpu.memories["hbm"].bandwidth_bytes_per_s / 1e12),
+        "gpu_peaks.H100": (gpu.engines["xpu"].model_dump()["flops_per_s"] / 1e12, _hbm(gpu) / 1e12),
         "nvlink_per_direction.H100": gpu.links["nvlink"].bandwidth_bytes_per_s / 1e9,
         "hbm3_5200_timing.tCK_ns": device.tck_ns,
         "hbm3_5200_timing.tRCD": float(device.timing_ck["tRCDRD"]),
@@ -279,7 +283,7 @@ ADAPTER = Adapter(
     sources=("Duplex",),
     quirks=("xPU as a roofline at the bandwidth that refresh leaves", "uniform routing, one random draw"),
     misses=(
-        "number of devices (the smallest power of two that holds model and caches), lengths of outputs (as of prompts), "
+        "number of devices (the smallest power of two that holds all), lengths of outputs (as of prompts), "
         "GLaM as gated networks of equal bytes, TSVs and softmax units in the area, re-use of columns beyond Op/B 8"
     ),
 )

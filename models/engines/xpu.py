@@ -42,7 +42,8 @@ class XpuSpec(EngineSpec):
         l1_bytes: shared memory of a core, holds one thread block's tile.
         l2_bytes: last-level cache.
         mac_pj, register_pj_per_byte, l1_pj_per_byte, l2_pj_per_byte: energies; 0 = of the constant set.
-        die_mm2: published die area; what the modelled blocks leave of it counts as ``unmodelled``; 0 = unknown.
+        die_mm2: published die area without the memory's interface, which is priced apart; what the modelled blocks leave
+            of it counts as ``unmodelled``; 0 = unknown.
     """
 
     type: Literal["xpu"] = "xpu"
@@ -126,7 +127,7 @@ def _blocks(field: FieldReader, costs: Costs) -> dict[str, Floats]:
 
 def peaks(spec: XpuSpec) -> dict[str, float]:
     """Peak rates of one chip: multiply-accumulates per second, and element operations."""
-    return {"MAC/s 16 bit": spec.peak_macs_per_s, "op/s fp32": spec.vector_flops_per_s}
+    return {"MAC/s fp16 x fp16": spec.peak_macs_per_s, "op/s fp32": spec.vector_flops_per_s}
 
 
 def peak_macs_per_s(table: FieldTable, path: str) -> NDArray[np.float64]:

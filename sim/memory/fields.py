@@ -9,9 +9,11 @@ from __future__ import annotations
 
 #: Later than any time and younger than any request.
 FAR = 2**62
-#: A request's key is ``sequence << KEY_BITS | bank``: the smallest key is the oldest request.
-KEY_BITS = 8
-BANK_MASK = 2**KEY_BITS - 1
+#: A request's key is ``sequence << KEY_BITS | write << WRITE_BIT | bank``: the smallest key is the oldest request.
+KEY_BITS, WRITE_BIT = 8, 7
+#: What a bank, a slot, a pseudo-channel lie within; a compiler that sees the mask knows that an index is not negative
+#: and leaves out Python's counting from the end.
+BANK_MASK, SLOT_MASK, PC_MASK = 127, 1023, 3
 #: Taken off the key of a request whose row was opened for it: it goes before all others.
 FIRST = 2**60
 #: Length of a row over banks, over request slots and over pseudo-channels: the most that a channel may have.
@@ -76,8 +78,12 @@ COMMANDS = ("ACT", "PRE", "PREA", "RD", "WR", "REF", "REFpb", "CAS", "ACT2")
     P_BANK_ENTRIES,
     P_STEP,  # 1: visit every tick (slow; the skips must not change anything)
     P_LOG,  # commands to log
+    P_PASSES,  # a search looks at two halves of banks side by side, so often
+    P_HALF,  # banks of a half
+    P_SECOND,  # first bank of the second half, counted from that of the first
+    P_PAIR,  # 1: the halves are two pseudo-channels, 0: of one
     PARAMS,
-) = range(52)
+) = range(56)
 
 # Bus state.
 U_ROW, U_COL = 64, 65
@@ -103,9 +109,8 @@ C_ACTIVE = 68  # reads (writes) whose row was opened and that wait for their col
     C_HELD,  # bank that waits for its own refresh while the others go on, -1: none
     C_SYNCED,  # key of the request that a CAS was sent for, 0: none
     C_LOGGED,
-    C_SOON,  # earliest tick at which what the last search passed over may be ready
-    C_READY,  # how many ready commands it saw
-) = range(70, 88)
+    C_ARRIVES,  # when the next request of the trace is offered, FAR: as soon as there is room, or there is none left
+) = range(70, 87)
 
 # Results: numbers of commands, then sums.
 N_COMMANDS, N_HITS, N_LATENCY, N_CLOSED, N_END = 96, 105, 106, 107, 108
@@ -118,8 +123,8 @@ A_RINGS, RING, FAW_ACTS, LONG_ACTS = 160, 40, 4, 32
 
 # By bank: earliest ACT, PRE, RD, WR.
 T_ACT, T_PRE, T_RD, T_WR = range(384, 384 + 4 * ROW, ROW)
-# Keys by bank, reads (writes one row on): activated, activated or row hit, to activate, to precharge.
-K_ACTIVE, K_COL, K_ACT, K_PRE = range(896, 896 + 8 * ROW, 2 * ROW)
+# Keys by bank, reads (writes one row on): activated, activated or row hit, to activate (bank closed) or precharge.
+K_ACTIVE, K_COL, K_ROW = range(896, 896 + 6 * ROW, 2 * ROW)
 # Open row or -1, slot of the request whose row was just opened, lists of waiting reads (writes one row on), the
 # oldest request to the open row and the oldest other request.
 B_ROW, B_ACTIVE = 1920, 2048
@@ -127,6 +132,6 @@ B_HEAD, B_TAIL, B_HIT, B_MISS = range(2176, 2176 + 8 * ROW, 2 * ROW)
 B_HITS = 3200  # column commands since the row was opened
 B_PC, B_GROUP = 3328, 3456  # pseudo-channel of a bank, first bank of its group
 # Request slots.
-S_BANK, S_ROW, S_SEQ, S_NEXT, S_PREV, S_WRITE, S_ARRIVE = range(3584, 3584 + 7 * SLOTS, SLOTS)
-LOG = 3584 + 7 * SLOTS
+S_KEY, S_ROW, S_NEXT, S_PREV, S_ARRIVE = range(3584, 3584 + 5 * SLOTS, SLOTS)
+LOG = 3584 + 5 * SLOTS
 STATE = LOG

@@ -21,18 +21,17 @@ from sim.memory.fields import (
     B_ROW,
     BANK_MASK,
     C_ACTIVE,
+    C_ARRIVES,
     C_COL_WAKE,
     C_DONE,
     C_HELD,
     C_MODE,
     C_MOVED,
     C_NEXT,
-    C_READY,
     C_REF_AT,
     C_REF_DUE,
     C_REF_WAITING,
     C_ROW_WAKE,
-    C_SOON,
     C_SPLIT_BANK,
     C_SPLIT_UNTIL,
     C_SYNCED,
@@ -45,12 +44,8 @@ from sim.memory.fields import (
     G_ACT,
     G_PRE,
     G_PREA,
-    G_RD,
     G_REF,
-    K_ACT,
     K_ACTIVE,
-    K_COL,
-    K_PRE,
     N_CLOSED,
     N_HITS,
     N_LATENCY,
@@ -74,7 +69,7 @@ from sim.memory.fields import (
     P_STEP,
     P_WCK_RD,
     P_WCK_WR,
-    PCS,
+    PC_MASK,
     PRE,
     PREA,
     RD,
@@ -82,14 +77,15 @@ from sim.memory.fields import (
     REFPB,
     ROW,
     S_ARRIVE,
+    S_KEY,
     S_ROW,
-    S_WRITE,
+    SLOT_MASK,
     T_ACT,
     T_PRE,
-    T_RD,
     U_COL,
     U_ROW,
     WR,
+    WRITE_BIT,
 )
 from sim.memory.timing_rules import (
     activated,
@@ -103,65 +99,29 @@ from sim.memory.timing_rules import (
     refreshed_bank,
     written,
 )
-from sim.memory.window import free, hit_served, insert, key_of, row_changed, show, unlink
+from sim.memory.window import free, hit_served, insert, oldest_column, oldest_row, row_closed, row_opened, show, unlink
 
 Ints = NDArray[np.int64]
-
-
-@inlined
-def oldest(c: Ints, keys: int, times: int, low: int, gate: int, tick: int) -> int:
-    """Smallest key of a row in a pseudo-channel whose bank's earliest time has come; FAR without any.
-
-    ``C_READY`` counts the ready ones, ``C_SOON`` keeps the earliest time of the others. Unsigned places and plain
-    comparisons let the compiler look at four banks at a time.
-    """
-    best = FAR
-    if gate > tick:
-        c[C_SOON] = min(c[C_SOON], gate)
-        return best
-    soon = c[C_SOON]
-    count = c[C_READY]
-    for b in range(c[P_PC_BANKS]):
-        key = c[np.uint64(keys + low + b)]
-        time = c[np.uint64(times + low + b)]
-        ready = key if time <= tick else FAR
-        waits = time if key < FAR and time > tick else FAR
-        count += 1 if ready < FAR else 0
-        best = ready if ready < best else best
-        soon = waits if waits < soon else soon
-    c[C_SOON] = soon
-    c[C_READY] = count
-    return best
-
-
-@inlined
-def begin_search(c: Ints) -> None:
-    """Forget the last search."""
-    c[C_SOON] = FAR
-    c[C_READY] = 0
-
-
-@inlined
-def next_search(c: Ints, tick: int) -> int:
-    """When to search again if nothing changes: at once if another command was ready too."""
-    return c[C_SOON] if c[C_READY] <= 1 else tick + 1
 
 
 # ---------------------------------------------------------------- the queues
 
 
-@kernel
+@inlined
 def admit(c: Ints, where: Ints, rows: Ints, writes: Ints, arrival: Ints, tick: int) -> None:
     """Offer requests in order until one has not arrived or its queue is full."""
     i = c[C_NEXT]
-    timed = arrival.shape[0] > 0
-    while i < where.shape[0]:
-        w = writes[i]
-        if c[C_WAITING + w] >= c[P_READ_ENTRIES + w] or (timed and arrival[i] > tick):
-            break
-        insert(c, where[i], rows[i], w, i, tick)
-        i += 1
+    going = i < where.shape[0]
+    while going:
+        w = writes[i] & 1
+        arrived = arrival[i] if i < arrival.shape[0] else 0
+        going = c[C_WAITING + w] < c[P_READ_ENTRIES + w] and arrived <= tick
+        if going:
+            insert(c, where[i] & BANK_MASK, rows[i], w, i, tick)
+            i += 1
+            going = i < where.shape[0]
     c[C_NEXT] = i
+    c[C_ARRIVES] = arrival[i] if i < arrival.shape[0] else FAR
 
 
 @inlined
@@ -182,9 +142,15 @@ def choose_mode(c: Ints, tick: int) -> None:
 
 
 @inlined
-def send_column(c: Ints, s: int, b: int, tick: int) -> None:
+def kind_of(key: int) -> int:
+    """0 for a key of a read, 1 of a write."""
+    return (key >> WRITE_BIT) & 1
+
+
+@inlined
+def send_column(c: Ints, s: int, w: int, b: int, tick: int) -> None:
     """RD or WR of a request, whose completion it settles."""
-    if c[S_WRITE + s] == 0:
+    if w == 0:
         read(c, b, tick)
         note(c, RD, b, tick)
         done = tick + c[P_READ_DATA]
@@ -202,18 +168,16 @@ def send_column(c: Ints, s: int, b: int, tick: int) -> None:
 def serve(c: Ints, found: int, tick: int) -> None:
     """Send the column command of the request with this key: the one its bank was opened for, or a row hit."""
     b = found & BANK_MASK
+    w = kind_of(found)
+    s = (c[B_ACTIVE + b] if found < 0 else c[B_HIT + w * ROW + b]) & SLOT_MASK
+    send_column(c, s, w, b, tick)
     if found < 0:
-        s = c[B_ACTIVE + b]
-        w = c[S_WRITE + s]
-        send_column(c, s, b, tick)
         c[B_ACTIVE + b] = -1
         c[K_ACTIVE + w * ROW + b] = FAR
         c[C_ACTIVE + w] -= 1
         free(c, s)
         show(c, b)
     else:
-        w = 0 if c[K_COL + b] == found else 1
-        send_column(c, c[B_HIT + w * ROW + b], b, tick)
         c[N_HITS] += 1
         hit_served(c, b, w)
     if c[P_CLOSED_PAGE] == 1 and c[B_HIT + b] < 0 and c[B_HIT + ROW + b] < 0 and c[B_ACTIVE + b] < 0:
@@ -237,27 +201,33 @@ def close_bank(c: Ints, pc: int, b: int, tick: int) -> None:
         if c[O_OPEN + pc] == 0:
             c[O_SINCE + pc] = tick
     c[B_ROW + b] = -1
-    row_changed(c, b)
+    row_closed(c, b)
+
+
+@kernel
+def closed_bank(c: Ints, pc: int, b: int, tick: int) -> None:
+    """:func:`close_bank` where it is too rare to be worth a copy."""
+    close_bank(c, pc, b, tick)
 
 
 @inlined
-def open_bank(c: Ints, b: int, s: int, tick: int) -> None:
-    """ACT for a request, which leaves its queue and waits beside it for its column command."""
+def open_bank(c: Ints, b: int, w: int, tick: int) -> None:
+    """ACT for the oldest read (w 0) or write of a bank, which leaves its queue and waits for its column command."""
+    s = c[B_MISS + w * ROW + b] & SLOT_MASK
     activated(c, b, tick)
     note(c, ACT, b, tick)
-    pc = c[B_PC + b]
+    pc = c[B_PC + b] & PC_MASK
     if c[O_OPEN + pc] == 0:
         c[N_CLOSED] += tick - c[O_SINCE + pc]
     c[O_OPEN + pc] += 1
-    unlink(c, s)
+    unlink(c, s, b, w)
     c[B_ROW + b], c[B_ACTIVE + b] = c[S_ROW + s], s
-    w = c[S_WRITE + s]
     c[C_ACTIVE + w] += 1
     if c[P_SPLIT] == 1:
         c[C_SPLIT_BANK], c[C_SPLIT_UNTIL] = b, tick + c[P_AAD]
     else:
-        c[K_ACTIVE + w * ROW + b] = key_of(c, s) - FIRST
-    row_changed(c, b)
+        c[K_ACTIVE + w * ROW + b] = c[S_KEY + s] - FIRST
+    row_opened(c, b, w)
 
 
 @kernel
@@ -268,8 +238,8 @@ def finish_split(c: Ints, tick: int) -> None:
     c[U_ROW] = c[U_COL] = c[C_ROW_WAKE] = tick + 1
     c[C_SPLIT_BANK] = -1
     s = c[B_ACTIVE + b]
-    w = c[S_WRITE + s]
-    c[K_ACTIVE + w * ROW + b] = key_of(c, s) - FIRST
+    key = c[S_KEY + s]
+    c[K_ACTIVE + kind_of(key) * ROW + b] = key - FIRST
     show(c, b)
 
 
@@ -278,19 +248,17 @@ def row_command(c: Ints, found: int, tick: int) -> None:
     """ACT or PRE for the request with this key."""
     b = found & BANK_MASK
     if c[B_ROW + b] < 0:
-        w = 0 if c[K_ACT + b] == found else 1
-        open_bank(c, b, c[B_MISS + w * ROW + b], tick)
+        open_bank(c, b, kind_of(found), tick)
     else:
         precharged(c, b, tick)
         note(c, PRE, b, tick)
-        pc = c[B_PC + b]
-        close_bank(c, pc, b, tick)
+        close_bank(c, c[B_PC + b] & PC_MASK, b, tick)
 
 
 # ---------------------------------------------------------------- refresh
 
 
-@kernel
+@inlined
 def refresh_due(c: Ints, tick: int) -> None:
     """Enter refreshes whose time has come: one of each pseudo-channel, or one of the next bank."""
     while c[C_REF_DUE] <= tick:
@@ -312,7 +280,7 @@ def refresh_all(c: Ints, rising: bool, tick: int) -> bool:
         precharged_all(c, pc, tick)
         note(c, PREA, pc * banks, tick)
         for b in range(pc * banks, (pc + 1) * banks):
-            close_bank(c, pc, b, tick)
+            closed_bank(c, pc, b, tick)
         return True
     if not rising or tick < c[G_REF + pc]:
         return False
@@ -337,7 +305,7 @@ def refresh_bank(c: Ints, rising: bool, tick: int) -> bool:
             return False
         precharged(c, b, tick)
         note(c, PRE, b, tick)
-        close_bank(c, pc, b, tick)
+        closed_bank(c, pc, b, tick)
         return True
     if not rising or tick < c[T_ACT + b] or tick < c[G_ACT + pc]:
         return False
@@ -361,42 +329,6 @@ def refresh_step(c: Ints, rising: bool, tick: int) -> bool:
     return refresh_bank(c, rising, tick)
 
 
-# ---------------------------------------------------------------- choosing
-
-
-@inlined
-def ready_column(c: Ints, blocked: bool, tick: int) -> int:
-    """Oldest ready request whose row was opened for it, else (unless blocked) the oldest ready row hit."""
-    best = FAR
-    mode = c[C_MODE]
-    other = 1 - mode
-    for pc in range(c[P_PSEUDO]):
-        low = pc * c[P_PC_BANKS]
-        gate = c[G_RD + mode * PCS + pc]
-        found = oldest(c, K_COL + mode * ROW, T_RD + mode * ROW, low, gate, tick)
-        best = found if found < best else best
-        if c[C_ACTIVE + other] > 0:
-            gate = c[G_RD + other * PCS + pc]
-            found = oldest(c, K_ACTIVE + other * ROW, T_RD + other * ROW, low, gate, tick)
-            best = found if found < best else best
-    return FAR if blocked and best > 0 else best
-
-
-@inlined
-def ready_row(c: Ints, act: bool, tick: int) -> int:
-    """Oldest request whose PRE, or ACT if those are allowed, is ready."""
-    best = FAR
-    mode = c[C_MODE]
-    for pc in range(c[P_PSEUDO]):
-        low = pc * c[P_PC_BANKS]
-        if act:
-            found = oldest(c, K_ACT + mode * ROW, T_ACT, low, c[G_ACT + pc], tick)
-            best = found if found < best else best
-        found = oldest(c, K_PRE + mode * ROW, T_PRE, low, c[G_PRE + pc], tick)
-        best = found if found < best else best
-    return best
-
-
 # ---------------------------------------------------------------- one tick
 
 
@@ -409,77 +341,92 @@ def two_bus_tick(c: Ints, tick: int) -> None:
         choose_mode(c, tick)
     if rising and c[C_COL_WAKE] <= tick:
         column_slot(c, blocked, tick)
-    if c[U_ROW] > tick or (c[C_REF_WAITING] > 0 and refresh_step(c, rising, tick)) or blocked:
-        return
-    choose_mode(c, tick)
-    if c[C_ROW_WAKE] <= tick:
-        begin_search(c)
-        found = ready_row(c, rising, tick)
-        c[C_ROW_WAKE] = next_search(c, tick) if rising else tick + 1
-        if found < FAR:
-            row_command(c, found, tick)
-            c[C_ROW_WAKE] = max(c[C_ROW_WAKE], c[U_ROW])
+    free_bus = c[U_ROW] <= tick
+    if free_bus and c[C_REF_WAITING] > 0:
+        free_bus = not refresh_step(c, rising, tick)
+    if free_bus and not blocked:
+        choose_mode(c, tick)
+        if c[C_ROW_WAKE] <= tick:
+            row_slot(c, rising, tick)
 
 
 @inlined
 def column_slot(c: Ints, blocked: bool, tick: int) -> None:
     """The column command of a tick, or when there may be one."""
-    begin_search(c)
-    found = ready_column(c, blocked, tick)
-    c[C_COL_WAKE] = next_search(c, tick)
+    found, soon, ready = oldest_column(c, tick)
+    if blocked and found > 0:
+        found = FAR
+    c[C_COL_WAKE] = soon if ready <= 1 else tick + 1
     if found < FAR:
         serve(c, found, tick)
         c[C_COL_WAKE] = max(c[C_COL_WAKE], c[U_COL])
-    if c[P_EDGE] == 1:
-        c[C_COL_WAKE] |= 1
+
+
+@inlined
+def row_slot(c: Ints, rising: bool, tick: int) -> None:
+    """The row command of a tick, or when there may be one."""
+    found, soon, ready = oldest_row(c, 0 if rising else tick + 1, tick)
+    c[C_ROW_WAKE] = soon if ready <= 1 else tick + 1
+    if found < FAR:
+        row_command(c, found, tick)
 
 
 @inlined
 def one_bus_tick(c: Ints, tick: int) -> None:
     """One command on the one bus."""
-    if c[C_REF_WAITING] == 0 or c[P_REF_BLOCKS] == 0:
+    blocked = c[C_REF_WAITING] > 0 and c[P_REF_BLOCKS] == 1
+    if not blocked:
         choose_mode(c, tick)
-    if c[U_ROW] > tick:
-        return
-    if c[C_SPLIT_BANK] >= 0 and c[C_SPLIT_UNTIL] <= tick:
-        finish_split(c, tick)
-    elif c[C_SYNCED] != 0:
-        serve(c, c[C_SYNCED], tick)
-        c[C_SYNCED] = 0
-    elif c[C_REF_WAITING] > 0 or min(c[C_COL_WAKE], c[C_ROW_WAKE]) <= tick or c[C_MOVED] == 1:
-        shared_slot(c, tick)
-    elif c[C_SPLIT_BANK] >= 0:
-        finish_split(c, tick)
+    if c[U_ROW] <= tick:
+        if c[C_SPLIT_BANK] >= 0 and c[C_SPLIT_UNTIL] <= tick:
+            finish_split(c, tick)
+        else:
+            column = c[C_SYNCED]
+            c[C_SYNCED] = 0
+            if column == 0:
+                column = shared_slot(c, blocked, tick)
+            if column < FAR:
+                serve(c, column, tick)
 
 
 @inlined
-def shared_slot(c: Ints, tick: int) -> None:
-    """The command of a tick on a bus for rows and columns: opened rows first, then a refresh, then by age."""
-    waiting = c[C_REF_WAITING] > 0
-    blocked = waiting and c[P_REF_BLOCKS] == 1
-    begin_search(c)
-    column = ready_column(c, blocked, tick)
-    if column > 0 and waiting and refresh_step(c, True, tick):
-        return
-    row = FAR
-    if column > 0 and not blocked:
-        row = ready_row(c, c[C_SPLIT_BANK] < 0, tick)
-    # an opened row was found before the rows were searched
-    c[C_COL_WAKE] = c[C_ROW_WAKE] = next_search(c, tick) if column > 0 else tick + 1
-    if row < column:
+def shared_slot(c: Ints, blocked: bool, tick: int) -> int:
+    """The command of a tick on a bus for rows and columns: opened rows first, then a refresh, then by age.
+
+    Returns:
+        The key of the request whose column command is to be sent, FAR if there is none or another command was sent.
+    """
+    column = row = FAR
+    after, ready = c[C_COL_WAKE], 0
+    if after <= tick:
+        column, after, ready = oldest_column(c, tick)
+        c[C_COL_WAKE] = after if ready == 0 else tick + 1
+        if blocked and column > 0:
+            column = FAR
+    refreshing = column > 0 and c[C_REF_WAITING] > 0 and refresh_step(c, True, tick)
+    if column > 0 and not refreshing and not blocked and c[C_ROW_WAKE] <= tick:
+        row, soon, others = oldest_row(c, 0 if c[C_SPLIT_BANK] < 0 else FAR, tick)
+        c[C_ROW_WAKE] = soon if others == 0 or (others == 1 and row < column) else tick + 1
+    if refreshing:
+        column = FAR
+    elif row < column:
         row_command(c, row, tick)
+        column = FAR
     elif column < FAR:
-        synced_column(c, column, tick)
+        if c[P_WCK_RD] > 0 and tick >= c[C_WCK_UNTIL]:
+            start_data_clock(c, column, tick)
+            column = FAR
+        elif ready == 1:
+            c[C_COL_WAKE] = after
     elif c[C_SPLIT_BANK] >= 0:
         finish_split(c, tick)
+    return column
 
 
 @kernel
-def synced_column(c: Ints, found: int, tick: int) -> None:
-    """A column command; where the data clock has stopped, first the command that starts it."""
-    if c[P_WCK_RD] == 0 or tick < c[C_WCK_UNTIL]:
-        serve(c, found, tick)
-    elif c[C_SPLIT_BANK] >= 0 and c[C_SPLIT_UNTIL] <= tick + 1:
+def start_data_clock(c: Ints, found: int, tick: int) -> None:
+    """The command before a column command whose data clock has stopped; first half an activation that cannot wait."""
+    if c[C_SPLIT_BANK] >= 0 and c[C_SPLIT_UNTIL] <= tick + 1:
         finish_split(c, tick)
     else:
         note(c, CAS, found & BANK_MASK, tick)
@@ -488,15 +435,36 @@ def synced_column(c: Ints, found: int, tick: int) -> None:
 
 
 @inlined
-def following(c: Ints, where: Ints, arrival: Ints, tick: int) -> int:
+def following(c: Ints, tick: int) -> int:
     """Next tick at which something may happen."""
-    if c[P_STEP] == 1 or c[C_MOVED] == 1 or c[C_REF_WAITING] > 0 or c[C_SPLIT_BANK] >= 0 or c[C_SYNCED] != 0:
-        return tick + 1
-    best = min(c[C_REF_DUE], c[C_COL_WAKE], c[C_ROW_WAKE])
-    if arrival.shape[0] > 0 and c[C_NEXT] < where.shape[0]:
-        best = min(best, arrival[c[C_NEXT]])
-    after: int = max(best, tick + 1)
+    after = tick + 1
+    if c[C_MOVED] + c[P_STEP] + c[C_REF_WAITING] + c[C_SPLIT_BANK] + 1 == 0 and c[C_SYNCED] == 0:
+        column, row = c[C_COL_WAKE] | c[P_EDGE], max(c[C_ROW_WAKE], c[U_ROW])
+        if c[P_DUAL] == 0:
+            column = max(column, c[U_COL])
+        arrives = c[C_ARRIVES] if c[C_ARRIVES] > tick else FAR
+        after = max(after, min(column, row, c[C_REF_DUE], arrives))
     return after
+
+
+@kernel
+def serve_all(c: Ints, where: Ints, rows: Ints, writes: Ints, arrival: Ints) -> None:
+    """Visit ticks until all requests are served.
+
+    A function of its own, because the compiler would count references to an array that is made in it, tick by tick.
+    """
+    tick = 1
+    c[C_MOVED] = 1
+    while c[C_NEXT] < where.shape[0] or c[C_WAITING] + c[C_WAITING_W] + c[C_ACTIVE] + c[C_ACTIVE + 1] > 0:
+        if c[C_MOVED] == 1 or c[C_ARRIVES] <= tick:
+            c[C_MOVED] = 0
+            admit(c, where, rows, writes, arrival, tick)
+        refresh_due(c, tick)
+        if c[P_DUAL] == 1:
+            two_bus_tick(c, tick)
+        else:
+            one_bus_tick(c, tick)
+        tick = following(c, tick)
 
 
 @kernel
@@ -510,20 +478,7 @@ def run_two_queues(p: Ints, where: Ints, rows: Ints, writes: Ints, arrival: Ints
     """
     c = new_channel(p)
     c[C_REF_DUE] = p[P_REF_INTERVAL] if p[P_REFRESH] > 0 else FAR
-    tick = 1
-    while True:
-        c[C_MOVED] = 0
-        admit(c, where, rows, writes, arrival, tick)
-        if p[P_REFRESH] > 0:
-            refresh_due(c, tick)
-        if p[P_DUAL] == 1:
-            two_bus_tick(c, tick)
-        else:
-            one_bus_tick(c, tick)
-        left = c[C_WAITING] + c[C_WAITING_W] + c[C_ACTIVE] + c[C_ACTIVE + 1]
-        if left == 0 and c[C_NEXT] == where.shape[0]:
-            break
-        tick = following(c, where, arrival, tick)
+    serve_all(c, where, rows, writes, arrival)
     for pc in range(p[P_PSEUDO]):
         if c[O_OPEN + pc] == 0:
             c[N_CLOSED] += max(0, c[C_DONE] - c[O_SINCE + pc])

@@ -53,7 +53,13 @@ def _check_sizes(spec: DramSpec, policy: ControllerPolicy) -> None:
 
 def _sizes(spec: DramSpec) -> dict[int, int]:
     o, bus = spec.organisation, spec.command_bus
+    pair = o.pseudo_channels == 2
+    half = o.banks if pair else (o.banks + 1) // 2
     return {
+        f.P_PASSES: 1 if pair else o.pseudo_channels,
+        f.P_HALF: half,
+        f.P_SECOND: half if pair else o.banks - half,
+        f.P_PAIR: int(pair),
         f.P_PSEUDO: o.pseudo_channels,
         f.P_GROUPS: o.bank_groups,
         f.P_GROUP_BANKS: o.banks_per_group,

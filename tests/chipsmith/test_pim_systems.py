@@ -66,6 +66,16 @@ def test_the_options_help_and_the_power_cap_costs() -> None:
     assert free["attention_ms"] < plain["attention_ms"]
 
 
+def test_constants_of_attacc() -> None:
+    found = attacc({}, {"scope": "constant"})
+    parts = ("activate", "cell", "column_to_bank_group_mux", "interposer")
+    assert [found[f"dram_energy_components.{part}"] for part in parts] == approx([0.11, 0.44, 1.01, 0.3])
+    places = ("bank", "bank_group", "buffer_die", "off_chip")
+    assert [found[f"energy_to_read_one_bit.{place}"] for place in places] == approx([0.55, 1.56, 3.29, 3.59])
+    assert found["internal_bandwidth_over_external.uncapped.bank"] == 16
+    assert (found["mac_energy"], found["gpu_energy.link"]) == (0.32, approx(10.4))
+
+
 def test_the_layer_holds_what_the_model_holds() -> None:
     model = Model("OPT-66B", 64, 9216, 72, 128, 4 * 9216, "fp16", 8)
     trace = step_trace(model, 16, 1, 2048)
@@ -79,7 +89,6 @@ def test_the_layer_holds_what_the_model_holds() -> None:
     [
         ({"pim": BANK}, {"dtype_bytes": 1}, "units of AttAcc multiply fp16 here, the record's caches are int8"),
         ({}, {"heads": 70}, "70 heads on 8 ranks"),
-        ({}, {"scope": "constant"}, "a constant, which the presets and devices hold (no simulation to compare)"),
     ],
 )
 def test_what_is_skipped_says_why(

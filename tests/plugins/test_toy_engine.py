@@ -105,7 +105,7 @@ def test_without_the_package_the_type_is_unknown(tmp_path: Path) -> None:
     done = python(tmp_path, "-m", "chipsmith", *RUN, "--chip", str(CHIP))
     assert (done.returncode, done.stderr) == (
         2,
-        "chipsmith: error: chip.engines.block.type: got 'toy'; known: systolic, vector\n",
+        "chipsmith: error: chip.engines.block.type: got 'toy'; known: pim, systolic, vector, xpu\n",
     )
 
 

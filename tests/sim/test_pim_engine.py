@@ -186,6 +186,20 @@ def test_a_table_of_designs_prices_as_each_alone() -> None:
     assert found.area_mm2.tolist() == [result.area_mm2 for result in alone]
 
 
+def test_designs_that_place_operators_differently_are_priced_apart() -> None:
+    """The limit of operations a byte decides who takes an operator, the policy how a step is split."""
+    columns = {
+        "engines.pim.max_op_per_byte": [1.0, 4.0, 4.0, 4.0],
+        "engines.pim.lanes": [16, 16, 8, 16],
+        "policy.sub_batches": [1, 1, 1, 2],
+    }
+    table, work = ChipTable(chip(npu=True), columns), trace(cached(*RAGGED, heads=32, kv_heads=8))
+    found, alone = evaluate(table, work), [simulate(work, table.chip(i)) for i in range(table.n)]
+    assert [result.ops[0].engine for result in alone] == ["npu", "pim", "pim", "pim"]
+    assert found.latency_s.tolist() == [result.latency_s for result in alone]
+    assert found.status.tolist() == [OK] * 4
+
+
 @pytest.mark.parametrize(
     ("field", "values"), [("lanes", (4, 8, 16)), ("reuse", (1, 2, 8)), ("channels", (4, 8, 16)), ("stacks", (1, 2, 4))]
 )

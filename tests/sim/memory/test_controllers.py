@@ -194,6 +194,29 @@ def test_slower_timings_do_not_make_a_channel_faster(grade: str, stream: str, na
         assert simulate_requests(spec.model_copy(update={"timing": slower}), requests).cycles_ck > 0.97 * before
 
 
+def test_a_hit_chosen_before_its_bank_is_held_for_a_refresh_is_served() -> None:
+    """The search for a column command comes before the refresh that takes the bank out of the search."""
+    policy = load_policy("fr_fcfs").changed(refresh="per-bank", row_policy="closed")
+    run = simulate_stream("GDDR6-14000-low-voltage", named_stream("random_runs", requests=700), policy)
+    assert run.commands["RD"] == 700
+    assert run.row_hits + run.commands["ACT"] == 700
+
+
+@pytest.mark.parametrize(
+    ("pseudo_channels", "groups", "banks"), [(3, 3, 1), (4, 4, 4), (1, 1, 1), (1, 5, 3), (2, 1, 3)]
+)
+def test_any_number_of_banks_and_pseudo_channels(pseudo_channels: int, groups: int, banks: int) -> None:
+    spec = busy(load_dram("HBM2-2000"))
+    sizes = {"pseudo_channels": pseudo_channels, "bank_groups": groups, "banks_per_group": banks}
+    spec = spec.model_copy(update={"organisation": spec.organisation.model_copy(update=sizes)})
+    requests = random_requests(spec, groups, 400, 64, 0.3, 0.0)
+    run = simulate_requests(spec, requests, log=100_000)
+    assert violations(spec, run.log) == []
+    assert run.commands["RD"] + run.commands["WR"] == 400
+    used = {command.bank for command in run.log if command.name == "ACT"}
+    assert used == set(range(pseudo_channels * groups * banks))
+
+
 def test_bad_policies_for_a_device() -> None:
     with pytest.raises(ChipsmithError) as error:
         simulate_stream("DDR4-3200", STREAMS["random"], load_policy("fr_fcfs").changed(refresh="per-bank"))

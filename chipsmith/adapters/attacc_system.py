@@ -280,10 +280,11 @@ def _predict(hardware: Fields, workload: Fields) -> Prediction:
     if workload.get("scope") == "constant":
         return Prediction(_constants())
     model, batch, contexts = model_of(workload), workload.whole("batch"), _contexts(workload)
-    if hardware.get("pim") and model.form != "fp16":
-        raise NotModelledError(f"units of AttAcc multiply fp16 here, the record's caches are {model.form}")
     traces = [step_trace(model, batch, 1, context) for context in contexts]
-    chip = _arranged(_roomy(_chip(hardware)), workload, traces[_SAMPLES // 2])
+    machine = _chip(hardware)
+    if hardware.get("pim"):
+        machine = machine.with_fields({"engines.attacc.dtype": model.form})
+    chip = _arranged(_roomy(machine), workload, traces[_SAMPLES // 2])
     plain = chip.with_fields({"policy.head_groups": 1})
     steps = [simulated_on(trace, chip) for trace in traces]
     classes = steps if chip == plain else [simulated_on(trace, plain) for trace in traces]
@@ -304,6 +305,7 @@ ADAPTER = Adapter(
     quirks=(
         "bandwidth shrinks with the share of cores that have a thread block (occupancy_limits_bandwidth)",
         "an all-reduce in r - 1 steps (all_reduce: one_pass), each as interpolated from A100s",
+        "units of 8-bit caches multiply int8 in twice the lanes",
         "times of batches that don't fit in memory are computed (capacity ignored)",
     ),
     not_compared={

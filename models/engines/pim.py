@@ -13,6 +13,7 @@ from models.datafiles import load_data
 from models.engines.base import EngineSpec
 from models.pim import PimDevice, load_device, pim_devices
 from models.technology import Floats, nominal_vdd
+from workloads.dtypes import dtype
 from workloads.errors import nearest
 
 TYPE = "pim"
@@ -40,6 +41,8 @@ class PimSpec(EngineSpec):
         kv_placement: how caches are dealt to channels: ``round_robin``, ``greedy`` (longest first, on the channel with
             the least work) or as the ``trace`` says.
         energies: the device's energy set, empty = its first.
+        dtype: format that the units multiply, empty = the device's first; units of narrower operands have more lanes,
+            so that they multiply a column of the same bytes.
         lanes: multipliers a unit and vector, 0 = the device's. More than a column holds are idle.
         row_buffers: per bank, 0 = the device's. With one the host waits while units work.
         channels: of one copy, 0 = the device's.
@@ -57,6 +60,7 @@ class PimSpec(EngineSpec):
     max_op_per_byte: float = Field(default=2.0, gt=0)
     kv_placement: Literal["round_robin", "greedy", "trace"] = "greedy"
     energies: str = ""
+    dtype: str = ""
     lanes: int = Field(default=0, ge=0, le=4096)
     row_buffers: int = Field(default=0, ge=0, le=2)
     channels: int = Field(default=0, ge=0, le=4096)
@@ -71,6 +75,13 @@ class PimSpec(EngineSpec):
     def _known_device(cls, value: str) -> str:
         if value not in pim_devices():
             raise ValueError(nearest(value, pim_devices()))
+        return value
+
+    @field_validator("dtype")
+    @classmethod
+    def _whole_bytes(cls, value: str) -> str:
+        if value and dtype(value).bits % 8:
+            raise ValueError(f"{value} has {dtype(value).bits} bits; units multiply operands of whole bytes")
         return value
 
     @field_validator("takes")
@@ -94,7 +105,7 @@ class Design(NamedTuple):
     """What makes a device of a specification; 0 = as in its file.
 
     Attributes:
-        device, lanes, row_buffers, channels, mac_interval_ck, reuse: see :class:`PimSpec`.
+        device, lanes, row_buffers, channels, mac_interval_ck, reuse, dtype: see :class:`PimSpec`.
     """
 
     device: str
@@ -103,6 +114,7 @@ class Design(NamedTuple):
     channels: int = 0
     mac_interval_ck: int = 0
     reuse: int = 0
+    dtype: str = ""
 
 
 def design_of(spec: PimSpec) -> Design:
@@ -126,7 +138,7 @@ def built(design: Design) -> PimDevice:
     name = design.device
     if design.row_buffers and name in _TWINS:
         name = _TWINS[name][design.row_buffers - 1]
-    device = load_device(name)
+    device = _in_format(load_device(name), design.dtype)
     changes: dict[str, Any] = {}
     if design.mac_interval_ck:
         changes["timing_ck"] = {**device.timing_ck, device.mac_interval_ck: design.mac_interval_ck}
@@ -137,6 +149,14 @@ def built(design: Design) -> PimDevice:
     if layout:
         changes["organisation"] = {**device.organisation.model_dump(), **layout}
     return device.with_fields(changes) if changes else device
+
+
+def _in_format(device: PimDevice, name: str) -> PimDevice:
+    """The device with units of another format, as wide as its own."""
+    if not name or name == device.unit.dtypes[0]:
+        return device
+    lanes = device.unit.lanes * dtype(device.unit.dtypes[0]).bits // dtype(name).bits
+    return device.with_fields({"unit": {**device.unit.model_dump(), "dtypes": [name], "lanes": max(1, lanes)}})
 
 
 def _useful_lanes(device: PimDevice, design: Design) -> int:

@@ -42,8 +42,8 @@ class XpuSpec(EngineSpec):
         l1_bytes: shared memory of a core, holds one thread block's tile.
         l2_bytes: last-level cache.
         mac_pj, register_pj_per_byte, l1_pj_per_byte, l2_pj_per_byte: energies; 0 = of the constant set.
-        die_mm2: published die area without the memory's interface, which is priced apart; what the modelled blocks leave
-            of it counts as ``unmodelled``; 0 = unknown.
+        die_mm2: published die area without the memory's interface, which is priced apart; what the modelled blocks
+            leave of it counts as ``unmodelled``; 0 = unknown.
     """
 
     type: Literal["xpu"] = "xpu"

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from models.chip import ChipTable
-from models.engines.pim import PLACEMENTS, Design, PimSpec, built, designs
+from models.engines.pim import PLACEMENTS, Design, PimSpec, built, design_of, designs
 from models.pim import PimDevice, pim_devices
 from sim.demand import BAD_PLACEMENT, COMMAND, FIDELITIES
 from sim.engine import Array, Engine, Kernel, memory_resource, new_demands, vector_rate
 from sim.engines.pim_kernels import PARAMS, fullest_cache, price_design, price_designs
 from sim.pim.closed import FIELDS, closed_form
 from sim.pim.step import price_commands
+from workloads.dtypes import DTYPES
 from workloads.errors import ChipsmithError
 from workloads.operators import Operator
 
@@ -34,10 +35,11 @@ def _row(design: Design) -> dict[str, float]:
     element = device.check_format(device.unit.dtypes[0])
     form = closed_form(device)
     names = ("device", "own_lanes", "own_row_buffers", "own_channels", "own_interval", "own_reuse")
-    own = dict(zip(names, design, strict=True))
+    own = dict(zip(names, design[: len(names)], strict=True))
     return {
         **own,
         "device": pim_devices().index(design.device),
+        "own_format": 1 + list(DTYPES).index(design.dtype) if design.dtype else 0,
         "channels": device.organisation.channels,
         "whole": device.program == "newton",
         "mirrored": device.program == "attacc",
@@ -120,7 +122,7 @@ def accepts(spec: PimSpec, op: Operator) -> bool:
 
 def _wrong_format(spec: PimSpec, op: Operator) -> str:
     """A format of the operator that the units don't multiply; empty where they can."""
-    known = built(Design(spec.device)).unit.dtypes
+    known = built(design_of(spec)).unit.dtypes
     formats = (op.act, op.weight) if op.kind == "gemm" else (op.act, op.kv)
     return next((name for name in formats if name not in known), "")
 
@@ -133,7 +135,7 @@ def check(spec: PimSpec, op: Operator, where: str) -> None:
     """
     wrong = _wrong_format(spec, op)
     if wrong:
-        known = " and ".join(built(Design(spec.device)).unit.dtypes)
+        known = " and ".join(built(design_of(spec)).unit.dtypes)
         raise ChipsmithError(where, wrong, f"{spec.device} multiplies {known}")
 
 

@@ -26,6 +26,7 @@ PARAMS = np.dtype(
         ("own_channels", "i8"),
         ("own_interval", "i8"),
         ("own_reuse", "i8"),
+        ("own_format", "i8"),  # 1 + index into DTYPES
         ("channels", "i8"),  # of all copies
         ("whole", "i8"),  # a request stays on one channel
         ("mirrored", "i8"),  # contexts have tokens as outputs, as scores do

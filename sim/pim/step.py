@@ -30,6 +30,7 @@ from sim.engines.pim_kernels import (
 from sim.pim import aim, attacc, hbm_pim, newton, operators
 from sim.pim.channel import ChannelRun, run
 from sim.pim.program import Program
+from workloads.dtypes import DTYPES
 
 _RUNS_KEPT = 4096
 #: Vectors of one product that are scheduled; more repeat the same commands, and are extrapolated.
@@ -71,7 +72,9 @@ def price_commands(ops: Array, p: Any, out: Array, status: Array) -> None:
 
 def _design(p: Any) -> Design:
     fields = ("own_lanes", "own_row_buffers", "own_channels", "own_interval", "own_reuse")
-    return Design(pim_devices()[int(p["device"])], *(int(p[name]) for name in fields))
+    form = list(DTYPES)[int(p["own_format"]) - 1] if p["own_format"] else ""
+    own = dict(zip(Design._fields[1:], (int(p[name]) for name in fields), strict=False))
+    return Design(pim_devices()[int(p["device"])], **own, dtype=form)
 
 
 def _attention(design: Design, ops: Array, p: Any, out: Array) -> int:

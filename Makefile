@@ -29,6 +29,7 @@ bench: setup
 
 verify: setup
 	$(BIN)/chipsmith rtl verify --matrix full
+	$(BIN)/chipsmith rtl verify --unit pim_bank --matrix full
 
 docs: setup
 	$(BIN)/mkdocs build --strict

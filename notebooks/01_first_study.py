@@ -767,8 +767,9 @@ say(
 # %% [markdown]
 # * **Energy and area are analytic**: published constants, scaled between nodes, compared with no silicon of this kind.
 #   The order of designs is more credible than any joule.
-# * **Memory is two constants** (a streaming efficiency and a loss from interference), fitted to simulator records. No
-#   DRAM command is simulated; row conflicts of a ragged KV cache are not in TPOT.
+# * **Memory is two constants** (a streaming efficiency and a loss from interference), computed from the channel model of
+#   the memory's speed grade. Only DDR4 in table 2 has constants fitted to records: three, to 14 records. At `tile` no
+#   DRAM command is simulated, so row conflicts of a ragged KV cache are not in TPOT; fidelity `command` has them.
 # * **Cores share nothing**: an operand that two cores need is read twice. A network with multicast would help many
 #   small cores in figure 4.
 # * **Attention always runs weight stationary** where an engine can; its dataflow is not searched.

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from models.chip import Chip, ChipTable, get_field, list_chips, load_chip, parse_chip
+from models.chip import Chip, ChipTable, MemorySpec, get_field, list_chips, load_chip, parse_chip
 from models.datafiles import load_data
 from models.registry import builtin_specs
 from workloads.errors import ChipsmithError
 
+STREAM_CONSTANTS = ("streaming_efficiency", "stream_interference")
 FORMATS = "bf16, fp16, fp32, fp8, int1, int16, int2, int3, int32, int4, int5, int6, int7, int8, ternary"
 
 
@@ -29,7 +30,11 @@ def refusal(action: Any) -> str:
 
 
 def test_presets_are_listed() -> None:
-    assert list_chips() == ["edge_32x32", "gemmini_16x16", "neupims_npu", "tpu_v1", "tpu_v3", "tpu_v4", "tpu_v4i"]
+    assert list_chips() == [
+        "aim", "attacc_bank", "attacc_bankgroup", "attacc_buffer", "attacc_gpu", "duplex", "duplex_bank_pim",
+        "duplex_bankgroup_pim", "edge_32x32", "gemmini_16x16", "h100_roofline", "hbm_pim", "neupims",
+        "neupims_artifact", "neupims_npu", "neupims_single_buffer", "npu_only", "tpu_v1", "tpu_v3", "tpu_v4", "tpu_v4i",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list_chips())
@@ -46,16 +51,28 @@ def test_every_note_of_a_preset_names_a_field_and_the_chip_has_a_source(name: st
         get_field(chip, path)
     assert chip.source
     assert chip.description
-    assert any(engine.type == "vector" for engine in chip.engines.values())
+    # vector operators need a host: an engine of that type, or an xPU, which has vector units of its own
+    assert {"vector", "xpu"} & {engine.type for engine in chip.engines.values()}
 
 
 @pytest.mark.parametrize("name", list_chips())
-def test_streaming_efficiency_is_the_documented_one(name: str) -> None:
+def test_streaming_constants_are_the_documented_ones(name: str) -> None:
+    """A note that names the data file binds its field; any other value than the default has such a note."""
     documented = load_data("memory_efficiency.yaml").content["standards"]
-    for memory in load_chip(name).memories.values():
-        expected = documented.get(memory.standard, documented["others"])
-        assert memory.streaming_efficiency == expected["streaming_efficiency"]
-        assert memory.stream_interference == expected["stream_interference"]
+    chip = load_chip(name)
+    for memory, spec in chip.memories.items():
+        expected = documented.get(spec.standard, documented["others"])
+        for field in STREAM_CONSTANTS:
+            named = "models/data/memory_efficiency.yaml" in chip.notes.get(f"memories.{memory}.{field}", "")
+            assert getattr(spec, field) == (expected[field] if named else MemorySpec.model_fields[field].default)
+
+
+@pytest.mark.parametrize("name", list_chips())
+def test_every_memory_that_arrays_stream_from_says_where_its_constants_are_from(name: str) -> None:
+    """xPUs say what they reach of their memory themselves (memory_efficiency)."""
+    chip = load_chip(name)
+    streamed = {engine.memory for engine in chip.engines.values() if engine.type in ("systolic", "vector")}
+    assert {f"memories.{memory}.{field}" for memory in streamed for field in STREAM_CONSTANTS} <= set(chip.notes)
 
 
 @pytest.mark.parametrize("engine_type", sorted(builtin_specs()))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.chip import grade_mismatch, list_chips, load_chip
+from models.chip import MemorySpec, grade_mismatch, list_chips, load_chip
 from workloads.errors import ChipsmithError
 
 
@@ -16,13 +16,42 @@ def refusal(**changes: Any) -> str:
     return str(caught.value)
 
 
+def memories(name: str) -> dict[str, MemorySpec]:
+    return load_chip(name).memories
+
+
 def test_presets_with_a_grade() -> None:
-    grades = {name: load_chip(name).memories["dram"].grade for name in list_chips()}
+    grades = {f"{name}.{memory}": spec.grade for name in list_chips() for memory, spec in memories(name).items()}
     assert {name: grade for name, grade in grades.items() if grade} == {
-        "neupims_npu": "HBM2-2000",
-        "tpu_v4": "HBM2-2400",
-        "tpu_v4i": "HBM2-2400",
+        "aim.dram": "GDDR6-14000",
+        "attacc_bank.hbm": "HBM3-5200",
+        "attacc_bank.attacc": "HBM3-5200",
+        "attacc_bankgroup.hbm": "HBM3-5200",
+        "attacc_bankgroup.attacc": "HBM3-5200",
+        "attacc_buffer.hbm": "HBM3-5200",
+        "attacc_buffer.attacc": "HBM3-5200",
+        "attacc_gpu.hbm": "HBM3-5200",
+        "duplex.hbm": "HBM3-5200",
+        "duplex_bank_pim.hbm": "HBM3-5200",
+        "duplex_bankgroup_pim.hbm": "HBM3-5200",
+        "h100_roofline.hbm": "HBM3-5200",
+        "hbm_pim.dram": "HBM2-2000",
+        "neupims.dram": "HBM2-2000",
+        "neupims_artifact.dram": "HBM2-2000",
+        "neupims_npu.dram": "HBM2-2000",
+        "neupims_single_buffer.dram": "HBM2-2000",
+        "npu_only.dram": "HBM2-2000",
+        "tpu_v4.dram": "HBM2-2400",
+        "tpu_v4i.dram": "HBM2-2400",
     }
+
+
+@pytest.mark.parametrize("name", list_chips())
+def test_no_preset_contradicts_its_grade(name: str) -> None:
+    """So that each of them runs at ``command``."""
+    graded = [spec for spec in memories(name).values() if spec.grade]
+    found = [grade_mismatch(s.grade, s.standard, s.channels, s.bandwidth_bytes_per_s) for s in graded]
+    assert found == [""] * len(graded)
 
 
 def test_a_search_may_leave_the_grades_bandwidth() -> None:

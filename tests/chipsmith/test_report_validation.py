@@ -30,7 +30,7 @@ def test_the_report_is_whole_and_fetches_nothing(report: Report, tmp_path: Path)
     titles = re.findall(r"<h2>([^<]+)", text)
     assert titles == [
         "In short", "Predicted against reference", "Error by source and metric", "Errors", "Worst records", "Ratios",
-        "Evidence and methods", "All comparisons", "Manifest",
+        "Not compared", "Evidence and methods", "All comparisons", "Manifest",
     ]  # fmt: skip
     assert re.findall(r"(?:src|href)=\"(?!data:|#)", text) == []
     assert "onnxim.jsonl" in text
@@ -43,7 +43,7 @@ def test_the_command_writes_it(
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command replaces it
     path = tmp_path / "v.html"
     assert main(["validate", str(RECORDS), "--report", str(path), "--format", "json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 5
+    assert len(json.loads(capsys.readouterr().out)) == 6
     assert "<h1>Validation</h1>" in path.read_text(encoding="utf-8")
 
 

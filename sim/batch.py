@@ -18,7 +18,7 @@ from sim.mapping import Mapping, load_mapping
 from workloads.trace import Trace
 
 #: Fields that decide how a trace is arranged, or which engine takes an operator.
-_DECIDES = re.compile(r"^policy\.|\.(max_op_per_byte|device)$")
+_DECIDES = re.compile(r"^policy\.|\.(max_op_per_byte|device|dtype)$")
 _TOTALS = ("latency_s", "energy_j", "area_mm2", "power_w", "utilisation", "status")
 
 

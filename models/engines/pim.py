@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from models.costs import Costs, EnginePrices, FieldReader, FieldTable, Words, total
 from models.datafiles import load_data
-from models.engines.base import EngineSpec
+from models.engines.base import EngineSpec, known_format
 from models.pim import PimDevice, load_device, pim_devices
 from models.technology import Floats, nominal_vdd
 from workloads.dtypes import dtype
@@ -80,7 +80,7 @@ class PimSpec(EngineSpec):
     @field_validator("dtype")
     @classmethod
     def _whole_bytes(cls, value: str) -> str:
-        if value and dtype(value).bits % 8:
+        if value and dtype(known_format(value)).bits % 8:
             raise ValueError(f"{value} has {dtype(value).bits} bits; units multiply operands of whole bytes")
         return value
 

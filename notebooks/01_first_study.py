@@ -427,8 +427,9 @@ say(
     f"lose in attention, whose keys and values are weights for one token each: {flow['attention_ws_over_os_512']:.1f} "
     "times the time of OS at 512 rows. The edge chip of section 2 breaks the same law: its 32 columns take in "
     f"{flow['edge_array_over_memory']:.2f} of the int4 weights that its memory delivers. The gap between `tile` "
-    f"and `bound` is {flow['gap_at_128_pct']:.1f} % at 128 rows and {flow['gap_at_512_pct']:.0f} % at 512: "
-    "a roofline would have called all these shapes equal. No design of the sweep is faster than its bound."
+    f"and `bound` is {flow['gap_at_128_pct']:.1f} % at 128 rows, nearly all of it what streams lose of the memory's "
+    f"peak, and {flow['gap_at_512_pct']:.0f} % at 512: a roofline would have called all these shapes equal. No design "
+    "of the sweep is faster than its bound."
 )
 
 # %% [markdown]
@@ -767,9 +768,9 @@ say(
 # %% [markdown]
 # * **Energy and area are analytic**: published constants, scaled between nodes, compared with no silicon of this kind.
 #   The order of designs is more credible than any joule.
-# * **Memory is two constants** (a streaming efficiency and a loss from interference), computed from the channel model of
-#   the memory's speed grade. Only DDR4 in table 2 has constants fitted to records: three, to 14 records. At `tile` no
-#   DRAM command is simulated, so row conflicts of a ragged KV cache are not in TPOT; fidelity `command` has them.
+# * **Memory is two constants** (a streaming efficiency and a loss from interference), computed from a model of the
+#   channels of its speed grade. Only DDR4 in table 2 has constants fitted to records: three, to 14 of them. At `tile`
+#   no DRAM command is simulated, so row conflicts of a ragged KV cache are not in TPOT; fidelity `command` has them.
 # * **Cores share nothing**: an operand that two cores need is read twice. A network with multicast would help many
 #   small cores in figure 4.
 # * **Attention always runs weight stationary** where an engine can; its dataflow is not searched.

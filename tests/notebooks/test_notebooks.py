@@ -90,7 +90,7 @@ def test_servers_are_compute_bound_in_prefill_and_memory_bound_in_decode(first: 
 
 def test_the_edge_chip_cannot_swallow_its_weights(first: dict[str, Any]) -> None:
     assert first["presets"]["edge_32x32 decode"]["bound_by"] == "npu"
-    assert first["dataflow"]["edge_array_over_memory"] == pytest.approx(32 / (25.6 * 0.85 * 2), abs=1e-4)
+    assert first["dataflow"]["edge_array_over_memory"] == pytest.approx(32 / (25.6 * 0.953 * 2), abs=1e-4)
 
 
 def test_rows_hurt_decode_and_not_prefill(first: dict[str, Any]) -> None:
@@ -108,9 +108,10 @@ def test_small_cores_pay_for_their_edges(first: dict[str, Any]) -> None:
 
 def test_the_law_of_weights_holds(first: dict[str, Any]) -> None:
     flow = first["dataflow"]
-    assert flow["law_rows"] == pytest.approx(2**17 * 2 * 1e9 / (1.024e12 * 0.88), abs=0.01)
+    assert flow["law_rows"] == pytest.approx(2**17 * 2 * 1e9 / (1.024e12 * 0.91), abs=0.01)
     assert abs(flow["law_error_at_512_pct"]) < 5
-    assert flow["gap_at_128_pct"] < 3
+    streams_lose_pct = (1 / 0.91 - 1) * 100  # the bound takes the peak
+    assert streams_lose_pct < flow["gap_at_128_pct"] < streams_lose_pct + 3
     assert flow["gap_at_512_pct"] > 100
 
 

@@ -3,7 +3,7 @@
 # # From a question to Verilog that was checked
 #
 # *Which integer array should an edge chip have, if a 3-billion-parameter assistant is to read a prompt of 2,048 tokens
-# within two seconds and then write twenty tokens a second?*
+# within 1.8 seconds and then write twenty tokens a second?*
 #
 # This notebook asks the question as a space, an objective and a rule; searches it with two samplers and, because this
 # space is small enough, completely; asks which parameter moves what; picks a design in a way that survives the error
@@ -121,7 +121,7 @@ PARAMETERS = {
 SPACE = Space(EDGE, PARAMETERS, constraints=["area_mm2 <= 60"], name="edge arrays")
 OBJECTIVES = ["ttft_s", "tpot_s", "area_mm2"]
 REFERENCE = {"ttft_s": 20.0, "tpot_s": 0.5, "area_mm2": 66.0}
-LIMITS = {"ttft_s": 2.0, "tpot_s": 0.05}  # of the rule in section 5
+LIMITS = {"ttft_s": 1.8, "tpot_s": 0.05}  # of the rule in section 5
 
 
 def study(sampler, space=SPACE, budget=1000):
@@ -294,7 +294,7 @@ def smallest(trials, error_pct):
 
 
 TIMES_PCT = max(INTERVALS.values())
-WORST_PCT = 12.5  # worst of the 76 records whose mean error the interval is (`chipsmith validate`, ONNXim a1e86296)
+WORST_PCT = 13.0  # of the 76 records whose mean error the interval is 12.2 (`chipsmith validate`, ONNXim), rounded up
 NOMINAL, MEAN, SAFE = (smallest(TRIALS, error) for error in (0, TIMES_PCT, WORST_PCT))
 FOUND = smallest(STUDY.trials, WORST_PCT)
 
@@ -323,7 +323,7 @@ picked = {
 }
 tabulate(pd.DataFrame([{"rule": name, **described(row)} for name, row in picked.items()]))
 figure, grid = plt.subplots(1, 2, figsize=(11.2, 3.9))
-PANELS = (("ttft_s", 1, "time to first token (s)", (0.6, 6)), ("tpot_s", 1e3, "time per output token (ms)", (36, 110)))
+PANELS = (("ttft_s", 1, "time to first token (s)", (0.6, 6)), ("tpot_s", 1e3, "time per output token (ms)", (33, 110)))
 quick = (FEASIBLE.ttft_s <= LIMITS["ttft_s"]) & (FEASIBLE.tpot_s <= LIMITS["tpot_s"])
 for axes, (name, unit, words, limits) in zip(grid, PANELS, strict=True):
     for keeps, colour in ((~quick, "#C4CAD0"), (quick, BLUE)):
@@ -363,8 +363,8 @@ say(
     f"**Figure 6.** All feasible designs (bars: the worst record's error, upwards). By the simulated times a "
     f"{described(NOMINAL)['array']} array is enough: {NOMINAL.ttft_s:.2f} s and {NOMINAL.tpot_s * 1e3:.1f} ms, of "
     f"which reading weights and cache alone takes {floor_ms:.1f} ms. It stays the choice with the mean error of "
-    f"{TIMES_PCT:g} %. If the limits are to hold even with the error of the worst record, {WORST_PCT:g} %, the answer "
-    f"keeps the {described(SAFE)['array']} array and needs {described(SAFE)['spad KiB']} instead of "
+    f"{TIMES_PCT:g} %. If the limits are to hold even with the error of the worst record, rounded up to {WORST_PCT:g} "
+    f"%, the answer keeps the {described(SAFE)['array']} array and needs {described(SAFE)['spad KiB']} instead of "
     f"{described(NOMINAL)['spad KiB']} KiB of scratchpad: {SAFE.area_mm2 - NOMINAL.area_mm2:.2f} mm² more, or "
     f"{(SAFE.area_mm2 - INTERFACE_MM2) / (NOMINAL.area_mm2 - INTERFACE_MM2) - 1:.0%} of what the search decides. That "
     f"is what the error bar costs, and this design goes on. With its 1,000 designs NSGA-II found {same}."
@@ -599,7 +599,7 @@ BESTS = {
     for name, factor in (("multipliers", 0.2), ("multipliers", 5), ("SRAM", 0.2), ("SRAM", 5))
 }
 DIES = [row.published_mm2 / row.modelled_mm2 for row in compare_dies() if not row.fitted and row.block != WHOLE_DIE]
-ERRORS = np.arange(0, 30.01, 0.5)
+ERRORS = np.arange(0, 40.01, 0.5)
 NEEDED = [smallest(TRIALS, error) for error in ERRORS]
 figure, grid = plt.subplots(1, 2, figsize=(11.4, 3.9))
 grid[0].step(
@@ -609,7 +609,7 @@ for error, words, colour in ((TIMES_PCT, "mean error", RED), (WORST_PCT, "worst 
     grid[0].axvline(error, color=colour, linestyle=":", linewidth=1.4)
     where = {"rotation": 90, "ha": "left", "va": "center", "transform": grid[0].get_xaxis_transform()}
     grid[0].text(error + 0.2, 0.5, words, color=colour, fontsize=8, **where)
-grid[0].set(xlabel="error of times that the choice must survive (%)", ylabel="smallest die (mm²)", xlim=(0, 30))
+grid[0].set(xlabel="error of times that the choice must survive (%)", ylabel="smallest die (mm²)", xlim=(0, 40))
 grid[0].set_title("what an error bar costs")
 light_grid(grid[0])
 for (name, line), colour in zip(REGRET.items(), (BLUE, ORANGE, GREEN, GREY), strict=True):
@@ -670,8 +670,8 @@ say(
 # * **Compared with other simulators**: times (`chipsmith validate` prints the records). Nothing here was compared with
 #   a chip.
 # * **Analytic**: energy and area. The choice above was made so that it does not hang on them.
-# * **Assumed**: one request at a time, one prompt length, a clock of 1 GHz for every array, memory that streams at 85 %
-#   of its peak, the density of the memory interface.
+# * **Assumed**: one request at a time, one prompt length, a clock of 1 GHz for every array, memory that streams at 95 %
+#   of its peak (what the channel model gives LPDDR4), the density of the memory interface.
 # * **Not asked**: what 4-bit weights do to the model's answers.
 
 # %%

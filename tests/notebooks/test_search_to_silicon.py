@@ -56,7 +56,7 @@ def test_the_samplers_come_close_to_the_whole_space(found: dict[str, Any]) -> No
 
 def test_ties_need_an_interval_of_every_objective(found: dict[str, Any]) -> None:
     search = found["search"]
-    assert search["intervals_pct"] == {"ttft_s": 2.5, "tpot_s": 2.5}
+    assert search["intervals_pct"] == {"ttft_s": 2.8, "tpot_s": 2.8}
     assert search["tie_groups_if_area_too"] < search["tie_groups"] <= search["nsga2"]["front"]
 
 
@@ -78,14 +78,14 @@ def test_a_second_dataflow_helps_only_serial_arrays(found: dict[str, Any]) -> No
     assert flows["tpot_ratio_ahead"] == pytest.approx(1, abs=0.01)
     assert flows["area_ratio_without_interface"] > 1.02
     assert abs(flows["hypervolume_gain_pct"]) < 0.5
-    assert flows["largest_slowdown_pct"] < 5
+    assert flows["largest_slowdown_pct"] < 6
     assert flows["notes"] == 0
 
 
 def test_every_choice_keeps_its_limits(found: dict[str, Any]) -> None:
-    for name, error_pct in (("nominal", 0), ("mean", 2.5), ("safe", 12.5), ("found", 12.5)):
+    for name, error_pct in (("nominal", 0), ("mean", 2.8), ("safe", 13), ("found", 13)):
         row, factor = found["chosen"][name], 1 + error_pct / 100
-        assert row["TTFT s"] * factor <= 2.0
+        assert row["TTFT s"] * factor <= 1.8
         assert row["TPOT ms"] * factor <= 50
         assert row["TPOT ms"] >= found["floor_ms"]
     areas = [found["chosen"][name]["area mm2"] for name in ("nominal", "mean", "safe", "found")]
@@ -127,7 +127,7 @@ def test_the_report_needs_nothing_from_elsewhere(found: dict[str, Any]) -> None:
 
 def test_evidence_and_what_it_would_take_to_change_the_choice(found: dict[str, Any]) -> None:
     assert found["evidence"] == {
-        "latency_s": "peer, 2.5 %",
+        "latency_s": "peer, 2.8 %",
         "energy_j": "analytic, not known",
         "area_mm2": "analytic, not known",
     }
@@ -137,7 +137,7 @@ def test_evidence_and_what_it_would_take_to_change_the_choice(found: dict[str, A
     assert worth["area_at_error"]["0"] == pytest.approx(found["chosen"]["nominal"]["area mm2"], abs=0.005)
     # beyond this error reading weights and cache alone takes longer than the limit
     survives = worth["largest_error_that_some_design_survives_pct"]
-    assert survives <= (50 / found["floor_ms"] - 1) * 100 < survives + 1
+    assert survives <= (50 / found["floor_ms"] - 1) * 100 < survives + 1.5
     for name, within in worth["regret_within_factor_two_pct"].items():
         assert 0 <= within <= worth["worst_regret_pct"][name]
     assert max(worth["regret_within_factor_two_pct"].values()) < 20

@@ -314,7 +314,7 @@ def _check_organisation(org: Organisation, unit: Unit) -> None:
 
 
 def _check_timing(timing: Mapping[str, int]) -> None:
-    """What every data sheet keeps: positive, tRC covers tRAS and tRP, short delays are not above long ones."""
+    """What every data sheet keeps: positive, tRAS within tRC, short delays are not above long ones."""
     for name in ("tCCD_S", "tCCD_L", "tBURST", "tRP", "tRAS", "tRC", "tREFI", "tRFC"):
         if name not in timing:
             raise ValueError(f"timing_ck.{name} is required")

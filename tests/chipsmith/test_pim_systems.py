@@ -95,7 +95,15 @@ def test_what_is_skipped_says_why(tmp_path: Path) -> None:
     assert comparison.skip_reason == "70 heads on 8 ranks"
 
 
-def test_8_bit_caches_run_on_8_bit_units(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("placement", "milliseconds"), [("bank", 3.47279604), ("buffer_die", 18.9662598)])
+def test_attention_over_8_bit_caches_is_met_within_one_percent(placement: str, milliseconds: float) -> None:
+    """MT-530B of attacc_simulator c600051."""
+    shape = {"model": "MT-530B", "layers": 105, "d_model": 20480, "heads": 128, "head_dim": 160, "batch": 49}
+    found = attacc({"pim": {**BANK, "placement": placement}}, {**OPTIONS, **shape, "dtype_bytes": 1})
+    assert found["attention_ms"] == approx(milliseconds, rel=0.01)
+
+
+def test_8_bit_caches_run_on_8_bit_units() -> None:
     wide, narrow = attacc({"pim": BANK}, {}), attacc({"pim": BANK}, {"dtype_bytes": 1})
     assert narrow["attention_ms"] == approx(wide["attention_ms"] / 2, rel=0.05)
 

@@ -155,6 +155,7 @@ axis.set_title("A token on eight GPUs, alone and with AttAcc (+: FFN and pipe)")
 axis.set_ylim(0, 72)
 axis.legend(loc="upper left", ncols=2)
 plt.show()
+say("**Figure 1.** The 21 runs of the table: system, model, batch, and with a plus the two options.")
 
 # %% [markdown]
 # ## Where the time goes
@@ -189,7 +190,10 @@ axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
 RESULTS["attention_ms"] = {label: round(found["attention"], 6) for label, found in parts.items()}
 gain = parts["GPU"]["attention"] / parts["bank"]["attention"]
-say(f"Units in banks attend {gain:.1f} times as fast as the GPU, which the occupancy of its cores does not limit here.")
+say(
+    "**Figure 2.** Where the time of a token goes. "
+    f"Units in banks attend {gain:.1f} times as fast as the GPU, which the occupancy of its cores does not limit here."
+)
 
 # %% [markdown]
 # ## What was not reproduced, and why
